@@ -1,0 +1,141 @@
+"""The words everything else is written in: what a world says, what a mind replies, what is remembered of it.
+
+Plain data only; this module imports nothing of ours and no torch.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation. `role` is system, user, assistant or tool; "text" is raw text outside any chat."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """One problem of a world. Two tasks with the same `problem` ask the same thing, whatever names they wear."""
+
+    world: str
+    problem: str  # canonical form: splits are disjoint by it
+    data: Mapping[str, Any]  # plain JSON: all that `play` needs
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What the world says, and how the policy's turn may end."""
+
+    text: str
+    seat: int = 0
+    role: str = "user"  # "tool" for a tool's answer; "text" for raw text that the policy is to continue
+    stop: tuple[str, ...] = ()  # strings that end the turn; the reply keeps the string
+    max_tokens: int | None = None
+    reward: float = 0.0  # for what came before this ask
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the policy said. `stop_reason`: "end" (it closed its turn), "stop" (a stop string), "length" (cut off)."""
+
+    text: str
+    stop_reason: str = "end"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an episode ended. `feedback` is words a learner may read, apart from the reward; `info` is for measurement."""
+
+    rewards: tuple[float, ...] | None  # one a seat; None where the world does not score (a learned reward will)
+    feedback: str = ""
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+Episode = Generator[Ask, Reply, Outcome]
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """What is known exactly of a state: its value under perfect play, and who would do what there."""
+
+    value: float  # expected reward under perfect play from here
+    best_replies: tuple[str, ...]  # complete replies that reach it from here (not all, where there are many)
+    entropy_bits: float  # uncertainty of the answer for one who knows the rules but not the answer
+    first_error: int | None = None  # character offset of the step of `partial` that is the first wrong one
+
+
+Span = tuple[str, bool]  # (text, is it learned?): loss falls on the tokens of learned spans only
+Document = Sequence[Span]  # one training document outside any chat
+
+
+class Environment(Protocol):
+    """A world: rules, tasks and the truth. Everything random in it follows from the seed of the tasks."""
+
+    name: str
+    replayable: bool  # `play` is a deterministic function of the task and the replies
+
+    def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]: ...
+
+    def play(self, task: Task) -> Episode: ...
+
+
+@runtime_checkable
+class HasSteps(Protocol):
+    """A world whose replies fall into steps."""
+
+    def steps(self, reply: str) -> list[int]: ...  # character offsets at which steps end, ascending
+
+
+@runtime_checkable
+class HasOracle(Protocol):
+    """A world that knows the truth."""
+
+    def oracle(self, task: Task, replies: Sequence[str], partial: str = "") -> Oracle: ...
+
+
+@runtime_checkable
+class HasDemonstrations(Protocol):
+    """A world that can show a worked example, for imitation."""
+
+    def demonstration(self, task: Task) -> list[Message]: ...
+
+
+@runtime_checkable
+class HasDocuments(Protocol):
+    """A world that can write the text that reading (pretraining) learns from, over its train split only."""
+
+    def document(self, rng: Any, level: float) -> Document: ...  # rng: random.Random; level: a curriculum's 0..1
+
+
+@runtime_checkable
+class HasCompletions(Protocol):
+    """A world whose questions can be put to a model that has only read: one entry for each answer format of its text."""
+
+    formats: tuple[str, ...]
+
+    def complete(self, task: Task, format: str) -> Episode: ...  # asks with role "text"
+
+
+@dataclass
+class Trajectory:
+    """What one seat lived through: one entry a token in every list."""
+
+    tokens: list[int]
+    mask: list[bool]  # True only where the policy sampled, its own end token included
+    logprobs: list[float]  # under the sampling policy at the sampling temperature; 0.0 where mask is False
+    weights: list[float]  # what each token is worth to the learner; methods fill it in
+    rewards: float | None = None  # sum of this seat's rewards; None where the world does not score
+    task: Task | None = None
+    group: int = 0  # attempts at the same task share it
+    pair: int | None = None  # the two sides of a comparison share it
+    seat: int = 0
+    feedback: str = ""
+    stop_reason: str = "end"  # of the last reply
+    replies: list[str] = field(default_factory=list)
+    info: Mapping[str, Any] = field(default_factory=dict)
+    extra: dict[str, list[float]] = field(default_factory=dict)  # named per-token numbers: entropy, reference, value …
