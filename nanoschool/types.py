@@ -10,6 +10,10 @@ from typing import Any, Protocol, runtime_checkable
 SPLITS = ("train", "dev", "test")
 
 
+class UserError(Exception):
+    """A mistake of the user's. Its text is one line that says what was wrong, where, and what to do; exit status 2."""
+
+
 @dataclass(frozen=True)
 class Message:
     """One turn of a conversation. `role` is system, user, assistant or tool; "text" is raw text outside any chat."""
