@@ -1,0 +1,84 @@
+"""Batch: trajectories or packed documents as padded tensors, and the totals a loss divides by.
+
+Entry t of every per-token array speaks of token t: mask says it is learned, logprobs is log p(token t | tokens < t).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+
+import torch
+from torch import Tensor
+
+from nanoschool.types import Trajectory
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Counts over the whole optimizer step, all micro-batches and ranks, so that splitting a batch changes nothing."""
+
+    tokens: int  # learned tokens
+    sequences: int  # rows with at least one learned token
+
+
+@dataclass(frozen=True)
+class Batch:
+    tokens: Tensor  # (B, T) int64, padded on the right
+    mask: Tensor  # (B, T) bool, True on learned tokens; never the first of a row
+    weights: Tensor  # (B, T) float32, what each token is worth
+    logprobs: Tensor  # (B, T) float32, under the policy that sampled, 0 where nobody did
+    lengths: Tensor  # (B,) int64
+    extra: dict[str, Tensor] = field(default_factory=dict)  # named (B, T) float32 arrays
+
+    @classmethod
+    def of(cls, trajectories: Sequence[Trajectory]) -> "Batch":
+        T = max(len(t.tokens) for t in trajectories)
+
+        def stack(rows: Sequence[Sequence[float]], dtype: torch.dtype) -> Tensor:
+            return torch.tensor([list(row) + [0] * (T - len(row)) for row in rows], dtype=dtype)
+
+        names = set.intersection(*(set(t.extra) for t in trajectories))
+        return cls(
+            stack([t.tokens for t in trajectories], torch.int64),
+            stack([t.mask for t in trajectories], torch.bool),
+            stack([t.weights for t in trajectories], torch.float32),
+            stack([t.logprobs for t in trajectories], torch.float32),
+            torch.tensor([len(t.tokens) for t in trajectories]),
+            {name: stack([t.extra[name] for t in trajectories], torch.float32) for name in sorted(names)},
+        )
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def totals(self) -> Totals:
+        return Totals(int(self.mask.sum()), int(self.mask.any(dim=1).sum()))
+
+    def rows(self, index: Tensor) -> "Batch":
+        """Some rows, cut to the longest of them."""
+        T = int(self.lengths[index].max())
+
+        def take(x: Tensor) -> Tensor:
+            return x[index][:, :T]
+
+        extra = {name: take(x) for name, x in self.extra.items()}
+        return Batch(
+            take(self.tokens), take(self.mask), take(self.weights), take(self.logprobs), self.lengths[index], extra
+        )
+
+    def micro(self, max_tokens: int) -> list["Batch"]:
+        """Split into micro-batches of at most `max_tokens` padded tokens (at least a row each), like lengths together."""
+        order = torch.argsort(self.lengths, stable=True, descending=True)
+        parts, start = [], 0
+        while start < len(order):
+            count = max(1, max_tokens // int(self.lengths[order[start]]))
+            parts.append(self.rows(order[start : start + count]))
+            start += count
+        return parts
+
+    def to(self, device: str) -> "Batch":
+        moved = {f.name: getattr(self, f.name).to(device) for f in fields(Batch) if f.name != "extra"}
+        return Batch(**moved, extra={name: x.to(device) for name, x in self.extra.items()})
+
+
+def weighted_nll(logprobs_BT: Tensor, batch: Batch, totals: Totals) -> Tensor:
+    """The default loss, −Σ w·log p / N: imitation (w = 1), reinforcement (w = advantage), distillation (w = log-ratio)."""
+    return -(batch.weights * logprobs_BT)[batch.mask].sum() / max(totals.tokens, 1)

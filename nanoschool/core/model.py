@@ -1,0 +1,240 @@
+"""GPT in Qwen3's architecture (2505.09388): pre-norm RMSNorm, per-head QK-norm, GQA, half-split RoPE, SwiGLU, no bias.
+
+Parameter names are Hugging Face's, so a state dict is a `Qwen3ForCausalLM` checkpoint as it is.
+Shapes: B batch, S tokens, D width, H query heads, G key-value heads, K head width, V vocabulary.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nanoschool.types import UserError
+
+# attend(layer, q_BHSK, k_BGSK, v_BGSK) -> (B, H, S, K): the trainer attends causally, the engine to its cache
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    vocab: int
+    context: int
+    width: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_width: int
+    hidden: int  # of the feed-forward part
+    tied: bool = True  # input embedding and output head share one matrix
+    rope_theta: float = 10_000.0
+    eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if self.heads % self.kv_heads:
+            raise UserError(f"model: heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
+        if self.head_width % 2:
+            raise UserError(f"model: head_width ({self.head_width}) must be even for rotary positions")
+
+    @classmethod
+    def from_depth(
+        cls,
+        depth: int,
+        vocab: int,
+        context: int,
+        head_width: int = 32,
+        tied: bool = True,
+        rope_theta: float = 1000.0,
+    ) -> "ModelConfig":
+        """The one dial: width 64 a layer, two query heads to a key-value head, feed-forward 8/3 of the width."""
+        if depth < 1 or context < 2 or vocab < 2:
+            raise UserError(f"model: depth {depth}, context {context} and vocab {vocab} must be at least 1, 2 and 2")
+        width = 64 * depth
+        heads = width // head_width
+        kv_heads = heads // 2 if heads % 2 == 0 else heads
+        hidden = -(-8 * width // (3 * 32)) * 32
+        return cls(vocab, context, width, depth, heads, kv_heads, head_width, hidden, tied, rope_theta)
+
+    def to_hf(self) -> dict:
+        """The `config.json` of transformers' Qwen3ForCausalLM."""
+        return {
+            "architectures": ["Qwen3ForCausalLM"],
+            "model_type": "qwen3",
+            "vocab_size": self.vocab,
+            "hidden_size": self.width,
+            "intermediate_size": self.hidden,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.kv_heads,
+            "head_dim": self.head_width,
+            "max_position_embeddings": self.context,
+            "rope_theta": self.rope_theta,
+            "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_theta},
+            "rms_norm_eps": self.eps,
+            "tie_word_embeddings": self.tied,
+            "hidden_act": "silu",
+            "attention_bias": False,
+            "attention_dropout": 0.0,
+            "use_sliding_window": False,
+            "torch_dtype": "float32",
+        }
+
+    @classmethod
+    def from_hf(cls, config: dict) -> "ModelConfig":
+        """Read a Qwen3 `config.json`; anything our forward pass does not compute is refused."""
+        if config.get("model_type") != "qwen3":
+            raise UserError(f"config.json: model_type is {config.get('model_type')!r}; only qwen3 is read")
+        for name, plain in (("hidden_act", "silu"), ("attention_bias", False), ("use_sliding_window", False)):
+            if config.get(name, plain) != plain:
+                raise UserError(f"config.json: {name} = {config[name]!r} is not supported, only {plain!r}")
+        rope = config.get("rope_parameters") or {}
+        if rope.get("rope_type", "default") != "default" or config.get("rope_scaling"):
+            raise UserError("config.json: scaled rotary positions are not supported")
+        return cls(
+            vocab=config["vocab_size"],
+            context=config["max_position_embeddings"],
+            width=config["hidden_size"],
+            layers=config["num_hidden_layers"],
+            heads=config["num_attention_heads"],
+            kv_heads=config["num_key_value_heads"],
+            head_width=config["head_dim"],
+            hidden=config["intermediate_size"],
+            tied=config["tie_word_embeddings"],
+            rope_theta=rope.get("rope_theta", config.get("rope_theta", 10_000.0)),
+            eps=config["rms_norm_eps"],
+        )
+
+    def flops(self, tokens: int, attended: int, scored: int) -> float:
+        """Of a forward pass: matmuls over `tokens`, attention over `attended` live (query, key) pairs, `scored` logits."""
+        block = self.width * self.head_width * (2 * self.heads + 2 * self.kv_heads) + 3 * self.width * self.hidden
+        attention = 4 * self.heads * self.head_width
+        return float(
+            self.layers * (2 * block * tokens + attention * attended) + 2 * self.width * self.vocab * scored
+        )
+
+
+def causal(layer: int, q_BHSK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(q_BHSK, k_BGSK, v_BGSK, is_causal=True, enable_gqa=True)
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+class Attention(nn.Module):
+    def __init__(self, c: ModelConfig) -> None:
+        super().__init__()
+        self.q_proj = nn.Linear(c.width, c.heads * c.head_width, bias=False)
+        self.k_proj = nn.Linear(c.width, c.kv_heads * c.head_width, bias=False)
+        self.v_proj = nn.Linear(c.width, c.kv_heads * c.head_width, bias=False)
+        self.o_proj = nn.Linear(c.heads * c.head_width, c.width, bias=False)
+        self.q_norm, self.k_norm = RMSNorm(c.head_width, c.eps), RMSNorm(c.head_width, c.eps)
+        self.head_width = c.head_width
+
+    def forward(self, x_BSD: Tensor, rope: tuple[Tensor, Tensor], layer: int, attend: Attend) -> Tensor:
+        B, S, _ = x_BSD.shape
+        q_BSHK = self.q_norm(self.q_proj(x_BSD).view(B, S, -1, self.head_width))
+        k_BSGK = self.k_norm(self.k_proj(x_BSD).view(B, S, -1, self.head_width))
+        v_BSGK = self.v_proj(x_BSD).view(B, S, -1, self.head_width)
+        q, k = rotate(q_BSHK, rope).transpose(1, 2), rotate(k_BSGK, rope).transpose(1, 2)
+        return self.o_proj(attend(layer, q, k, v_BSGK.transpose(1, 2)).transpose(1, 2).reshape(B, S, -1))
+
+
+class MLP(nn.Module):
+    def __init__(self, c: ModelConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(c.width, c.hidden, bias=False)
+        self.up_proj = nn.Linear(c.width, c.hidden, bias=False)
+        self.down_proj = nn.Linear(c.hidden, c.width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Layer(nn.Module):
+    def __init__(self, c: ModelConfig) -> None:
+        super().__init__()
+        self.input_layernorm, self.self_attn = RMSNorm(c.width, c.eps), Attention(c)
+        self.post_attention_layernorm, self.mlp = RMSNorm(c.width, c.eps), MLP(c)
+
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], layer: int, attend: Attend) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), rope, layer, attend)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class GPT(nn.Module):
+    def __init__(self, config: ModelConfig, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.model = nn.ModuleDict(
+            {
+                "embed_tokens": nn.Embedding(config.vocab, config.width),
+                "layers": nn.ModuleList(Layer(config) for _ in range(config.layers)),
+                "norm": RMSNorm(config.width, config.eps),
+            }
+        )
+        if not config.tied:
+            self.lm_head = nn.Linear(config.width, config.vocab, bias=False)
+        cos_TK, sin_TK = rope_tables(config)
+        self.register_buffer("cos", cos_TK, persistent=False)
+        self.register_buffer("sin", sin_TK, persistent=False)
+        self.initialise(seed)
+
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        """Matrices at 1/sqrt(fan-in), those that write to the residual stream scaled down by sqrt(2 layers).
+
+        Embeddings start at 0.5, so that the first layer's output does not drown them; where the head is tied to
+        them, the final gain of 0.1 brings the logits back to a standard deviation near 0.05 sqrt(D).
+        """
+        random = torch.Generator().manual_seed(seed)
+        for name, p in self.named_parameters():
+            if p.ndim == 1:
+                continue
+            std = p.shape[1] ** -0.5
+            if "o_proj" in name or "down_proj" in name:
+                std *= (2 * self.config.layers) ** -0.5
+            elif "embed_tokens" in name:
+                std = 0.5
+            elif "lm_head" in name:
+                std = 0.05
+            p.copy_(torch.randn(p.shape, generator=random) * std)
+        if self.config.tied:
+            self.model["norm"].weight.fill_(0.1)
+
+    @property
+    def head(self) -> Tensor:
+        """The output matrix, (V, D)."""
+        return self.model["embed_tokens"].weight if self.config.tied else self.lm_head.weight
+
+    def forward(self, tokens_BS: Tensor, positions_BS: Tensor | None = None, attend: Attend = causal) -> Tensor:
+        """Final hidden states, (B, S, D); `logits` turns those that are needed into (…, V)."""
+        if positions_BS is None:
+            rope = self.cos[: tokens_BS.shape[1], None], self.sin[: tokens_BS.shape[1], None]
+        else:
+            rope = self.cos[positions_BS][:, :, None], self.sin[positions_BS][:, :, None]
+        x_BSD = self.model["embed_tokens"](tokens_BS)
+        for i, layer in enumerate(self.model["layers"]):
+            x_BSD = layer(x_BSD, rope, i, attend)
+        return self.model["norm"](x_BSD)
+
+    def logits(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.head).float()
+
+
+def rope_tables(c: ModelConfig) -> tuple[Tensor, Tensor]:
+    """cos and sin, (context, K), the half-split convention: dimension i turns with dimension i + K/2."""
+    frequencies = c.rope_theta ** -(torch.arange(0, c.head_width, 2).float() / c.head_width)
+    angles = torch.outer(torch.arange(c.context).float(), frequencies).repeat(1, 2)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x_BSHK: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+    a, b = x_BSHK.chunk(2, dim=-1)
+    return x_BSHK * rope[0] + torch.cat((-b, a), dim=-1) * rope[1]

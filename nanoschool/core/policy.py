@@ -1,0 +1,117 @@
+"""Policy: weights and notes as one object, so that both kinds of learning change the same thing.
+
+Everything that runs the model goes through here or through the engine, and is charged to the ledger.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from nanoschool.core.batch import Batch, Totals, weighted_nll
+from nanoschool.core.engine import Session
+from nanoschool.core.model import GPT
+from nanoschool.core.optim import Optimizer
+from nanoschool.core.tokenizer import Tokenizer
+from nanoschool.ledger import Ledger
+from nanoschool.types import Trajectory
+
+Loss = Callable[[Tensor, Batch, Totals], Tensor]  # (log-probabilities (B, T), batch, totals) -> scalar
+
+
+class Diverged(Exception):
+    """The loss or the gradient is not a number; `batch` is what it was computed on."""
+
+    def __init__(self, what: str, batch: Batch) -> None:
+        super().__init__(what)
+        self.batch = batch
+
+
+class Policy:
+    """A model, its tokenizer and its notes (`prompt`, a system message; "" for none)."""
+
+    def __init__(self, model: GPT, tokenizer: Tokenizer, ledger: Ledger, micro_tokens: int = 8192) -> None:
+        self.model, self.tokenizer, self.ledger = model, tokenizer, ledger
+        self.micro_tokens = micro_tokens  # padded tokens in one forward pass of training
+        self.prompt = ""
+        self.optimizer: Optimizer | None = None
+
+    @property
+    def device(self) -> str:
+        return str(self.model.cos.device)
+
+    def open(self, seed: int = 0, temperature: float = 1.0) -> Session:
+        """An engine session on the present weights."""
+        return Session(self.model, self.tokenizer, self.ledger, seed, temperature)
+
+    def logprobs(self, batch: Batch, grad: bool = False, temperature: float = 1.0) -> Tensor:
+        """log p(token t | tokens < t), (B, T); computed, and billed, only where the mask is True, 0 elsewhere."""
+        with torch.set_grad_enabled(grad):
+            self._charge(batch, passes=1, trained=0)
+            return self._forward(batch.to(self.device), temperature)
+
+    def distribution(self, batch: Batch, top_k: int) -> tuple[Tensor, Tensor]:
+        """The `top_k` likeliest tokens at each position: (log-probabilities, tokens), both (B, T, k); entry 0 is empty."""
+        with torch.no_grad():
+            self._charge(batch, passes=1, trained=0)
+            batch = batch.to(self.device)
+            logprobs_BTV = torch.log_softmax(self.model.logits(self.model(batch.tokens)), dim=-1)
+            top, index = logprobs_BTV[:, :-1].topk(top_k, dim=-1)
+            return tuple(torch.nn.functional.pad(x, (0, 0, 1, 0)) for x in (top, index))  # type: ignore[return-value]
+
+    def fit(
+        self,
+        data: Batch | Sequence[Trajectory],
+        loss: Loss = weighted_nll,
+        *,
+        scale: float = 1.0,
+        epochs: int = 1,
+        minibatches: int = 1,
+    ) -> dict[str, float]:
+        """Optimizer steps on `data` at `scale` times the learning rate; one step for each minibatch of each epoch.
+
+        Returns the mean loss and gradient norm. Raises Diverged before the weights are touched by a NaN.
+        """
+        assert self.optimizer is not None, "policy.optimizer is set by the method's `begin`"
+        batch = data if isinstance(data, Batch) else Batch.of(data)
+        losses, norms = [], []
+        for _ in range(epochs):
+            for index in torch.arange(len(batch)).chunk(minibatches):
+                mini = batch.rows(index)
+                totals, value = mini.totals(), 0.0
+                for micro in mini.micro(self.micro_tokens):
+                    self._charge(micro, passes=3, trained=int(micro.mask.sum()))
+                    micro = micro.to(self.device)
+                    part = loss(self._forward(micro), micro, totals)
+                    if not torch.isfinite(part):
+                        self.model.zero_grad(set_to_none=True)
+                        raise Diverged(f"loss is {float(part)}", mini)
+                    part.backward()
+                    value += float(part)
+                gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+                if not torch.isfinite(torch.stack([g.abs().max() for g in gradients])).all():
+                    self.model.zero_grad(set_to_none=True)
+                    raise Diverged("the gradient is not finite", mini)
+                norms.append(self.optimizer.step(scale))
+                losses.append(value)
+        return {"loss": sum(losses) / len(losses), "gradient_norm": sum(norms) / len(norms)}
+
+    def snapshot(self) -> "Policy":
+        """A frozen copy: the reference of a KL, an opponent, yesterday's self. It charges the same ledger."""
+        twin = Policy(copy.deepcopy(self.model).requires_grad_(False), self.tokenizer, self.ledger, self.micro_tokens)
+        twin.prompt = self.prompt
+        return twin
+
+    def _forward(self, batch: Batch, temperature: float = 1.0) -> Tensor:
+        x_BTD = self.model(batch.tokens)
+        at_B, at_T = torch.nonzero(batch.mask, as_tuple=True)
+        logits_NV = self.model.logits(x_BTD[at_B, at_T - 1]) / temperature
+        logprobs_N = -torch.nn.functional.cross_entropy(logits_NV, batch.tokens[at_B, at_T], reduction="none")
+        return torch.zeros(batch.tokens.shape, device=self.device).index_put((at_B, at_T), logprobs_N)
+
+    def _charge(self, batch: Batch, passes: int, trained: int) -> None:
+        lengths, scored = batch.lengths.tolist(), int(batch.mask.sum())
+        attended = sum(n * (n + 1) // 2 for n in lengths)
+        flops = passes * self.model.config.flops(sum(lengths), attended, scored)
+        self.ledger.charge(flops=flops, tokens=sum(lengths), trained=trained)

@@ -1,0 +1,73 @@
+"""Credit: from rewards to what each token is worth. Pure functions on plain lists, and the losses' arithmetic on tensors.
+
+Definitions and golden numbers follow the papers named at each function. Shapes: P problems, G attempts, T tokens.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+def leave_one_out(rewards_G: Sequence[float]) -> list[float]:
+    """RLOO (2402.14740): each reward less the mean of the others'. A group of one has nothing to compare: 0."""
+    n, total = len(rewards_G), sum(rewards_G)
+    if n == 1:
+        return [0.0]
+    return [0.0 if min(rewards_G) == max(rewards_G) else r - (total - r) / (n - 1) for r in rewards_G]
+
+
+def group_normalised(rewards_G: Sequence[float], eps: float = 1e-6) -> list[float]:
+    """GRPO (2402.03300): less the mean, over the Bessel-corrected standard deviation. Equal rewards give exactly 0."""
+    n = len(rewards_G)
+    if n == 1 or min(rewards_G) == max(rewards_G):
+        return [0.0] * n
+    mean = sum(rewards_G) / n
+    std = (sum((r - mean) ** 2 for r in rewards_G) / (n - 1)) ** 0.5
+    return [(r - mean) / (std + eps) for r in rewards_G]
+
+
+def by_group(
+    groups: Sequence[int], rewards: Sequence[float | None], rule: Callable[[Sequence[float]], list[float]]
+) -> list[float]:
+    """Apply `rule` within each group. Rewards of None (unscorable) stay out of the statistics and are worth 0."""
+    members: dict[int, list[int]] = {}
+    for i, (group, reward) in enumerate(zip(groups, rewards, strict=True)):
+        if reward is not None:
+            members.setdefault(group, []).append(i)
+    advantages = [0.0] * len(rewards)
+    for index in members.values():
+        for i, advantage in zip(index, rule([rewards[i] for i in index]), strict=True):  # type: ignore[misc]
+            advantages[i] = advantage
+    return advantages
+
+
+def zero_variance(groups: Sequence[int], rewards: Sequence[float | None]) -> float:
+    """The share of groups whose rewards are all equal: they teach a critic-free method nothing."""
+    seen: dict[int, set[float | None]] = {}
+    for group, reward in zip(groups, rewards, strict=True):
+        seen.setdefault(group, set()).add(reward)
+    return sum(len(values) == 1 for values in seen.values()) / len(seen)
+
+
+def ratio(logprobs: Tensor, old: Tensor) -> Tensor:
+    """exp(log pi − log pi_old), the difference clamped to ±20 before the exponential."""
+    return (logprobs - old).clamp(-20.0, 20.0).exp()
+
+
+def clipped(ratio: Tensor, advantage: Tensor, low: float, high: float) -> Tensor:
+    """PPO's clipped objective as a loss (1707.06347, Eq. 7): −min(ρ A, clip(ρ, 1−low, 1+high) A)."""
+    return -torch.minimum(ratio * advantage, ratio.clamp(1 - low, 1 + high) * advantage)
+
+
+def kl_k3(logprobs: Tensor, reference: Tensor) -> Tensor:
+    """Schulman's k3, exp(−d) − 1 + d with d = log pi − log ref: unbiased, at least 0, as GRPO's loss uses it."""
+    d = (logprobs - reference).clamp(-20.0, 20.0)
+    return (-d).exp() - 1 + d
+
+
+def sequence_mean_of_token_means(values_BT: Tensor, mask_BT: Tensor, sequences: int) -> Tensor:
+    """GRPO's aggregation (2402.03300, Eq. 3): the mean within each non-empty row, then over `sequences` of the step."""
+    tokens_B = mask_BT.sum(1)
+    means_B = (values_BT * mask_BT).sum(1) / (tokens_B + 1e-8)
+    return means_B.sum() / max(sequences, 1)

@@ -1,0 +1,78 @@
+"""Method and Learner: a method says where experience comes from (`collect`) and what each token is worth (`credit`).
+
+The loop in `train` owns a Learner and calls `step` until the budget is spent. A method keeps no state of its own:
+its fields are its settings, and what it must remember goes into `learner.state`, which is checkpointed.
+"""
+
+import random
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from nanoschool.core.corpus import TokenText
+from nanoschool.core.policy import Policy
+from nanoschool.rollout import stable_hash
+from nanoschool.types import Environment, Trajectory
+
+
+@dataclass
+class Learner:
+    """Who learns, from what, and how far along. Everything random follows from (seed, stage, step)."""
+
+    policy: Policy
+    env: Environment | None  # the world practised in
+    worlds: dict[str, Environment]  # those that text and demonstrations are drawn from
+    read: dict[str, float]  # shares of the reading, by world; "text" is the user's own
+    taught: dict[str, float]  # shares of the demonstrations, by world
+    seed: int
+    stage: str
+    text: TokenText | None = None
+    step: int = 0
+    progress: float = 0.0  # of the budget
+    rank: int = 0
+    state: dict[str, Any] = field(default_factory=dict)  # plain JSON; survives a kill
+    reference: Policy | None = None  # the policy as the stage found it, where the method asks for it
+
+    def random(self, purpose: str) -> random.Random:
+        return random.Random(f"{self.seed}/{self.stage}/{self.step}/{self.rank}/{purpose}")
+
+    def draw_seed(self, purpose: str) -> int:
+        return stable_hash(f"{self.seed}/{self.stage}/{self.step}/{self.rank}/{purpose}")
+
+
+@dataclass(frozen=True)
+class Method:
+    """Settings are fields. Subclasses override as little as tells them apart."""
+
+    needs_env: ClassVar[bool] = False  # practises in a world: the stage must name one
+    needs_reference: ClassVar[bool] = False
+
+    def begin(self, learner: Learner) -> None:
+        """Set `learner.policy.optimizer`; called once a stage, before a resumed state is put back."""
+        raise TypeError(f"{type(self).__name__} defines no begin()")
+
+    def collect(self, learner: Learner) -> list[Trajectory]:
+        """Where experience comes from."""
+        raise TypeError(f"{type(self).__name__} defines no collect()")
+
+    def credit(self, learner: Learner, trajectories: list[Trajectory]) -> dict[str, float]:
+        """Fill in each trajectory's weights; returns metrics."""
+        raise TypeError(f"{type(self).__name__} defines no credit()")
+
+    def fit(self, learner: Learner, trajectories: list[Trajectory]) -> dict[str, float]:
+        """Change the weights by what the tokens are worth."""
+        raise TypeError(f"{type(self).__name__} defines no fit()")
+
+    def step(self, learner: Learner) -> dict[str, float]:
+        """One turn of the loop: collect, credit, fit."""
+        with learner.policy.ledger.account("collect"):
+            trajectories = self.collect(learner)
+        with learner.policy.ledger.account("credit"):
+            metrics = self.credit(learner, trajectories)
+        with learner.policy.ledger.account("fit"):
+            return metrics | self.fit(learner, trajectories)
+
+
+def trapezoid(progress: float, warmup: float, cooldown: float) -> float:
+    """Learning-rate scale at a fraction of the budget: up linearly, flat, down linearly to 0 at the end."""
+    rise = (progress + 1e-3) / (warmup + 1e-3)
+    return max(0.0, min(1.0, rise, (1.0 - progress) / cooldown if cooldown else 1.0))

@@ -1,0 +1,189 @@
+"""Rollout: introduce minds to worlds. Drives many episodes at once; the only place where the two meet.
+
+A state is (task, earlier replies, tokens of the unfinished reply), and any state can be forked: the world by
+replaying `prefix`, the engine by reading `partial` and sampling on.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from itertools import count
+
+from nanoschool.core.chat import follow, render
+from nanoschool.core.engine import Row, Session
+from nanoschool.core.policy import Policy
+from nanoschool.types import Ask, Environment, Episode, Message, Outcome, Reply, Task, Trajectory, UserError
+
+Opponent = Callable[[Ask], Reply]
+
+
+def stable_hash(text: str) -> int:
+    """63 bits that are the same in every process: seeds and row keys come from here."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+@dataclass(eq=False)
+class Attempt:
+    """One episode under way: the world's generator, and a conversation for each seat the policy plays."""
+
+    task: Task
+    group: int
+    sample: int
+    episode: Episode
+    ask: Ask | None = None
+    outcome: Outcome | None = None
+    rows: dict[int, Row] = field(default_factory=dict)
+    rewards: dict[int, float] = field(default_factory=dict)
+    replies: dict[int, list[str]] = field(default_factory=dict)
+
+    def advance(self, reply: Reply | None) -> None:
+        """Hand the world a reply (None to begin) and take what it says next."""
+        try:
+            self.ask = next(self.episode) if reply is None else self.episode.send(reply)
+            self.rewards[self.ask.seat] = self.rewards.get(self.ask.seat, 0.0) + self.ask.reward
+        except StopIteration as end:
+            self.ask, self.outcome = None, end.value
+
+
+def rollout(
+    policy: Policy,
+    env: Environment,
+    tasks: Sequence[Task],
+    *,
+    samples: int = 1,
+    temperature: float = 1.0,
+    max_tokens: int = 64,
+    seed: int = 0,
+    prefix: Sequence[str] = (),
+    partial: Sequence[int] = (),
+    opponents: Mapping[int, Opponent] | None = None,
+    play: Callable[[Task], Episode] | None = None,
+    rows: int = 320,
+) -> list[Trajectory]:
+    """Play `samples` attempts at each task; returns a trajectory for each attempt and each seat the policy holds.
+
+    The order is by task, then sample, then seat. `max_tokens` bounds a reply; `play` replaces `env.play` (another
+    way to put the same task); `rows` bounds how many conversations are live at once.
+    """
+    if (prefix or partial) and not env.replayable:
+        raise UserError(f"world {env.name!r} cannot be replayed, so its episodes cannot be forked")
+    play = play or env.play
+    done: list[Trajectory] = []
+    chunk = max(1, rows // samples)
+    for first in range(0, len(tasks), chunk):
+        session = policy.open(seed, temperature)
+        attempts = []
+        for group, task in enumerate(tasks[first : first + chunk], start=first):
+            begun = [Attempt(task, group, sample, play(task)) for sample in range(samples)]
+            for attempt in begun:
+                attempt.advance(None)
+                for text in prefix:
+                    attempt.replies.setdefault(_asked(attempt).seat, []).append(text)
+                    attempt.advance(Reply(text))
+            attempts += begun
+        _drive(policy, session, attempts, max_tokens, partial, opponents or {}, share=env.replayable)
+        policy.ledger.charge(rollouts=len(attempts))
+        for attempt in attempts:
+            done += _trajectories(attempt)
+    return done
+
+
+def _asked(attempt: Attempt) -> Ask:
+    if attempt.ask is None:
+        raise UserError(f"the prefix has more replies than task {attempt.task.problem!r} of {attempt.task.world} asks for")
+    return attempt.ask
+
+
+def _drive(
+    policy: Policy,
+    session: Session,
+    attempts: list[Attempt],
+    max_tokens: int,
+    partial: Sequence[int],
+    opponents: Mapping[int, Opponent],
+    share: bool,
+) -> None:
+    """Step the session until every attempt has its outcome."""
+    speaking: dict[Row, Attempt] = {}
+    shared: dict[tuple[int, Ask], Row] = {}
+
+    def proceed(attempt: Attempt) -> None:
+        """Answer for the opponents until the policy must speak or the episode is over."""
+        while attempt.ask is not None:
+            ask = attempt.ask
+            if ask.seat in opponents:
+                attempt.advance(opponents[ask.seat](ask))
+                continue
+            limit = min(max_tokens, ask.max_tokens or max_tokens)
+            row = attempt.rows.get(ask.seat)
+            if row is None:
+                row = begin(attempt, ask, limit)
+            else:
+                tokens = follow(policy.tokenizer, row.stop_reason, ask.role, ask.text)
+                if len(row.tokens) + len(tokens) >= policy.model.config.context:
+                    attempt.replies[ask.seat].append("")
+                    row.stop_reason = "length"
+                    attempt.advance(Reply("", "length"))  # no room left to speak: the world is told so
+                    continue
+                session.extend(row, tokens, max_tokens=limit, stop=ask.stop)
+            speaking[row] = attempt
+            return
+        for row in attempt.rows.values():
+            session.close(row)
+
+    def begin(attempt: Attempt, ask: Ask, limit: int) -> Row:
+        key = stable_hash(f"{attempt.task.world}/{attempt.task.problem}/{attempt.sample}/{ask.seat}")
+        original = shared.get((attempt.group, ask))
+        if original is not None:
+            row = session.fork(original, key=key)
+        else:
+            system = [Message("system", policy.prompt)] if policy.prompt else []
+            tokens, _ = render(policy.tokenizer, [*system, Message(ask.role, ask.text)], generate=True)
+            row = session.start([*tokens, *partial], key=key, max_tokens=limit, stop=ask.stop)
+            row.turn -= len(partial)
+            row.said = b"".join(policy.tokenizer.token_bytes(t) for t in partial)
+            if share:
+                shared[attempt.group, ask] = row
+        attempt.rows[ask.seat] = row
+        return row
+
+    for attempt in attempts:
+        proceed(attempt)
+    shared.clear()  # later conversations are no group any more
+    share = False
+    for _ in count():
+        if not speaking:
+            return
+        for row in session.step():
+            attempt = speaking.pop(row)
+            assert attempt.ask is not None
+            attempt.replies.setdefault(attempt.ask.seat, []).append(row.reply)
+            attempt.advance(Reply(row.reply, row.stop_reason))
+            proceed(attempt)
+
+
+def _trajectories(attempt: Attempt) -> list[Trajectory]:
+    outcome = attempt.outcome
+    assert outcome is not None
+    out = []
+    for seat, row in sorted(attempt.rows.items()):
+        scored = outcome.rewards is not None
+        reward = outcome.rewards[seat] + attempt.rewards.get(seat, 0.0) if scored else None
+        out.append(
+            Trajectory(
+                tokens=row.tokens,
+                mask=row.mask,
+                logprobs=row.logprobs,
+                weights=[0.0] * len(row.tokens),
+                rewards=reward,
+                task=attempt.task,
+                group=attempt.group,
+                seat=seat,
+                feedback=outcome.feedback,
+                stop_reason=row.stop_reason,
+                replies=attempt.replies[seat],
+                info=outcome.info,
+                extra={"entropy": row.entropies},
+            )
+        )
+    return out
