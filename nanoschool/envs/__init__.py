@@ -1,0 +1,66 @@
+"""The worlds: the folder is the registry, and a file that exports WORLD is a world.
+
+A world's file is named as it is loaded: `load("chain")` imports envs/chain.py. A path that ends in .py is loaded too.
+"""
+
+import ast
+import difflib
+import importlib
+import importlib.util
+from pathlib import Path
+
+from nanoschool.types import Environment, UserError
+
+FOLDER = Path(__file__).parent
+
+
+def names() -> list[str]:
+    """The worlds of this folder, sorted. Modules without a WORLD (what worlds share) are none."""
+    return sorted(
+        path.stem for path in FOLDER.glob("*.py") if _exports_world(ast.parse(path.read_text("utf-8")))
+    )
+
+
+def describe() -> dict[str, str]:
+    """The first docstring line of every world, by name; read from the source, so nothing is imported."""
+    lines = {}
+    for name in names():
+        doc = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text("utf-8"))) or ""
+        lines[name] = doc.partition("\n")[0]
+    return lines
+
+
+def load(name: str) -> Environment:
+    """The world of that name, or of that file (`./mine.py`), with its default settings.
+
+    Raises UserError for a name that is none (with the nearest one) and for a file that exports no WORLD.
+    """
+    if name.endswith(".py"):
+        return _load_file(Path(name))
+    known = names()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+        raise UserError(f"unknown world {name!r}: did you mean {near[0]!r}? There are: {', '.join(known)}")
+    return importlib.import_module(f"{__name__}.{name}").WORLD
+
+
+def _load_file(path: Path) -> Environment:
+    if not path.is_file():
+        raise UserError(
+            f"world {path}: there is no such file; give the path of a .py file that exports WORLD"
+        )
+    spec = importlib.util.spec_from_file_location(f"nanoschool_user_world_{path.stem}", path)
+    assert spec is not None and spec.loader is not None  # true of every path that ends in .py
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "WORLD"):
+        raise UserError(
+            f"world {path}: the file exports no WORLD; end it with a line such as WORLD = MyWorld()"
+        )
+    return module.WORLD
+
+
+def _exports_world(module: ast.Module) -> bool:
+    targets = [t for node in module.body if isinstance(node, ast.Assign) for t in node.targets]
+    targets += [node.target for node in module.body if isinstance(node, ast.AnnAssign)]
+    return any(isinstance(target, ast.Name) and target.id == "WORLD" for target in targets)

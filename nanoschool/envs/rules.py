@@ -1,0 +1,169 @@
+"""rules: hidden symbol maps, asked with their rule-book in the prompt or without it.
+
+After worlds.md's `rules`. A map takes 8 letters to outputs out of an alphabet of 8 capitals, each key uniformly
+(3 bits a key), and up to two keys to no output ("no"). Every symbol stands after a space, so that " a", " K", " no"
+can be single tokens. The book: `tam: a K, b M, c no, d Q`. Asked: `<book>. tam? d a c`, reply `tam: d Q, a K, c no`.
+The problem is the map without its name. Documents are in envs/rulebooks.py.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import log2
+from random import Random
+from string import ascii_lowercase, ascii_uppercase
+from typing import ClassVar
+
+from nanoschool.envs import rulebooks
+from nanoschool.envs.common import draw, draw_train, leading_word, problem_of
+from nanoschool.types import Ask, Document, Episode, Message, Oracle, Outcome, Task
+
+GAP = "no"
+NOTHING = "nothing"
+REPLY = re.compile(rf"([a-z]{{3,5}}): ((?:[a-z] (?:[A-Z]|{GAP}), ){{0,63}}[a-z] (?:[A-Z]|{GAP}))")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Maps of `size` keys to `outputs` symbols with up to `gaps` gaps; without `book` the rule stays hidden."""
+
+    size: int = 8
+    outputs: int = 8
+    gaps: int = 2
+    book: bool = True
+    asked: tuple[int, ...] = (3, 4, 5)  # how many keys a question has
+    entries: int = 40  # of a reading row, its book's included
+    shares: tuple[float, float, float] = (0.8, 0.1, 0.1)  # reading rows, feedback, notes
+    name: str = "rules"
+
+    replayable: ClassVar[bool] = True
+    formats: ClassVar[tuple[str, ...]] = ("worked",)
+
+    def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
+        return draw(self, lambda rng: self._task(rng, self.size), split, count, seed)
+
+    def play(self, task: Task) -> Episode:
+        reply = yield Ask(self._question(task))
+        return _grade(task, reply.text)
+
+    def demonstration(self, task: Task) -> list[Message]:
+        return [Message("user", self._question(task)), Message("assistant", _right(task))]
+
+    def complete(self, task: Task, format: str) -> Episode:
+        """The book and the first asked key in raw text: the reply's first word must be its output.
+
+        One key only, for in raw text the world's own rows choose which key comes next. Always with the book.
+        """
+        assert format in self.formats, format
+        name, rules, key = task.data["name"], task.data["map"], task.data["asked"][0]
+        prompt = f"{rulebooks.line(name, rules.items())}\n{name}: {key}"
+        reply = yield Ask(prompt, role="text", stop=(",", "\n"), max_tokens=4)
+        word = leading_word(reply.text)
+        correct = word == rules[key]
+        wellformed = word == GAP or (len(word) == 1 and word.isupper())
+        return Outcome((float(correct),), info={"wellformed": wellformed, "fraction": float(correct)})
+
+    def oracle(self, task: Task, replies: Sequence[str], partial: str = "") -> Oracle:
+        """The value is that of one who knows the rule: 1 while the reply can still become the right one.
+
+        Entropy: log2(outputs) for each distinct asked key that has an output, when the book is not in the prompt.
+        """
+        keys = {key for key in task.data["asked"] if task.data["map"][key] != GAP}
+        bits = 0.0 if self.book else log2(self.outputs) * len(keys)
+        if replies:
+            return Oracle(float(replies[-1] == _right(task)), (), bits)
+        right = _right(task)
+        if right.startswith(partial):
+            return Oracle(1.0, (right,), bits)
+        return Oracle(0.0, (), bits)
+
+    def document(self, rng: Random, level: float) -> Document:
+        """A reading row, a corrected answer or a note, over a train-split map; `level` sets the rows' book size."""
+        kind = rng.choices(("row", "feedback", "note"), self.shares)[0]
+        size = 2 + round((self.size - 2) * level) if kind == "row" else self.size
+        # The entries that a correction shows are a map too, so they must be of the train split as well.
+        keys = (problem_of,) if kind == "row" else (problem_of, asked_problem)
+        task = draw_train(lambda rng: self._task(rng, size), rng, *keys)
+        name, rules = task.data["name"], task.data["map"]
+        if kind == "row":
+            queries = rng.choices(list(rules.items()), k=self.entries - len(rules))
+            return rulebooks.row(name, rules.items(), queries)
+        shown = {key: rules[key] for key in task.data["asked"]}
+        if kind == "feedback":
+            return rulebooks.feedback(name, shown, rules, rng)
+        return rulebooks.note(name, shown, rng)
+
+    def gate_rows(self, count: int, seed: int, shuffled: bool = False) -> list[Document]:
+        """The reading gate: rows over `count` unseen test-split maps, each key asked once, its output to be read.
+
+        Learned spans are what is scored. `shuffled` permutes the outputs among the book's keys and leaves the
+        answers, so a model that reads the book falls to chance. Keys are not asked twice, for the row's own
+        first answer would tell the second.
+        """
+        rng = Random(f"{self.name}/gate/{seed}")
+        rows = []
+        for task in self.tasks("test", count, seed):
+            rules: Mapping[str, str] = task.data["map"]
+            outputs = list(rules.values())
+            asked = rng.sample(list(rules), len(rules))
+            # Drawn either way, so that the two sets ask the same questions.
+            permuted = rng.sample(outputs, len(outputs))
+            book = zip(rules, permuted if shuffled else outputs, strict=True)
+            rows.append(rulebooks.row(task.data["name"], book, [(key, rules[key]) for key in asked]))
+        return rows
+
+    def symbols(self) -> list[str]:
+        """Every symbol as it is written; each must be a single token for the gate to mean what it says."""
+        return [f" {symbol}" for symbol in (*ascii_lowercase, *ascii_uppercase, GAP)]
+
+    def _question(self, task: Task) -> str:
+        name = task.data["name"]
+        question = f"{name}? {' '.join(task.data['asked'])}"
+        return f"{rulebooks.line(name, task.data['map'].items())}. {question}" if self.book else question
+
+    def _task(self, rng: Random, size: int) -> Task:
+        keys = rng.sample(ascii_lowercase, size)
+        alphabet = rng.sample(ascii_uppercase, self.outputs)
+        rules = {key: rng.choice(alphabet) for key in keys}
+        for key in rng.sample(keys, rng.randint(0, min(self.gaps, size - 1))):
+            rules[key] = GAP
+        asked = rng.sample(keys, min(rng.choice(self.asked), size))
+        data = {"name": rulebooks.syllables(rng), "map": rules, "asked": asked}
+        return Task("rules", problem(rules), data)
+
+
+def problem(rules: Mapping[str, str]) -> str:
+    """The canonical form of a map: its entries sorted, whatever its name."""
+    return "rules " + " ".join(key + rules[key] for key in sorted(rules))
+
+
+def asked_problem(task: Task) -> str:
+    """The canonical form of the asked entries alone."""
+    return problem({key: task.data["map"][key] for key in task.data["asked"]})
+
+
+def _pairs(task: Task) -> list[str]:
+    return [f"{key} {task.data['map'][key]}" for key in task.data["asked"]]
+
+
+def _right(task: Task) -> str:
+    return f"{task.data['name']}: {', '.join(_pairs(task))}"
+
+
+def _grade(task: Task, reply: str) -> Outcome:
+    """Exactly right or not; the feedback names the first wrong position and what is right there."""
+    found = REPLY.fullmatch(reply)
+    right, name = _pairs(task), task.data["name"]
+    said = found[2].split(", ") if found else []
+    hits = [position < len(said) and said[position] == pair for position, pair in enumerate(right)]
+    info = {"wellformed": found is not None, "fraction": sum(hits) / len(right)}
+    if found and said == right:
+        feedback = "" if found[1] == name else f"wrong: {found[1]}, right: {name}"
+        return Outcome((float(not feedback),), feedback, info)
+    first = hits.index(False) if False in hits else len(right)
+    wrong = said[first] if first < len(said) else NOTHING
+    should = right[first] if first < len(right) else NOTHING
+    return Outcome((0.0,), f"wrong: {wrong}, right: {should}", info)
+
+
+WORLD = Rules()
