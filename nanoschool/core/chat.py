@@ -1,8 +1,8 @@
 """Chat: one renderer of messages to (tokens, mask), for training and sampling alike.
 
 A conversation is `<|bos|>` and then messages, each `<|role|>content<|end|>`; generation starts after
-`<|assistant|>`. Content is encoded as plain text, so nothing a user writes can forge a mark. Sampled tokens are
-never decoded and encoded again: a live conversation grows by `follow`, to the tokens that `render` gives.
+`<|assistant|>`. Content is encoded as plain text, so nothing a user writes can forge a mark. Sampled tokens
+are never decoded and encoded again: a live conversation grows by `follow`, to the tokens that `render` gives.
 """
 
 from collections.abc import Sequence
@@ -34,8 +34,8 @@ def render(
     """The tokens of a conversation, and which of them the assistant says (loss falls on those).
 
     The mask is True on an assistant's content and on its `<|end|>`, except before a tool's message: there a
-    stop string ended the reply, and the `<|end|>` was put by us. A message of role "text" is its tokens alone,
-    mask False. `generate` opens the assistant's next message, unless raw text is last: that is just continued.
+    stop string ended the reply, and the `<|end|>` was put by us. A message of role "text" is its tokens, mask
+    False. `generate` opens the assistant's next message, unless raw text is last: that is just continued.
     """
     tokens, mask = [tokenizer.bos], [False]
 
@@ -61,8 +61,8 @@ def render(
 def follow(tokenizer: "Tokenizer", stop_reason: str, ask_role: str, ask_text: str) -> list[int]:
     """The tokens between a reply that ended by `stop_reason` ("end", "stop", "length") and the next reply.
 
-    "end" means that the row already holds the sampled `<|end|>`; otherwise one is forced here. Role "text" adds
-    the text's tokens and nothing else: raw text has no turns.
+    "end" means that the row already holds the sampled `<|end|>`; otherwise one is forced here. Role "text"
+    adds the text's tokens and nothing else: raw text has no turns.
     """
     content = tokenizer.encode(ask_text)
     if ask_role == "text":

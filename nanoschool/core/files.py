@@ -1,4 +1,4 @@
-"""Files: writes that survive a kill, a power cut and a full disk: temporary file, fsync, rename, fsync of the folder.
+"""Files: writes that survive a kill, a power cut and a full disk: a temporary file, fsync, rename.
 
 After any of them a path holds the old content or the new one, never a part.
 """
@@ -14,7 +14,7 @@ from nanoschool.types import UserError
 
 
 def write_atomic(path: str | Path, data: bytes) -> None:
-    """Replace `path` by `data`, or leave it as it was; folders above it are made. An OSError becomes a UserError."""
+    """Replace `path` by `data`, or leave it as it was, and raise UserError; folders above it are made."""
     path = Path(path)
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,6 +59,20 @@ def remove_folder(folder: Path) -> None:
     if doomed != folder:
         os.rename(folder, doomed)
     shutil.rmtree(doomed)
+
+
+def abandoned(temporary: Path) -> bool:
+    """Whether the process whose id ends the name is gone (or is this one, which is not writing now)."""
+    process = int(temporary.name.rpartition("-")[2])
+    if process == os.getpid():
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # alive, and another user's
+        return False
+    return False
 
 
 FULL = {errno.ENOSPC: "some space", errno.EDQUOT: "some of your quota", errno.EFBIG: "the file size limit"}

@@ -29,7 +29,7 @@ class Tokenizer:
     """Text to token ids and back. Build one with `Tokenizer.train` or `Tokenizer.load`."""
 
     def __init__(self, spec: dict[str, Any], source: str = "tokenizer.json") -> None:
-        """`spec` is the content of a byte-level BPE tokenizer.json; UserError names what in it cannot be run."""
+        """`spec` is the content of a byte-level BPE tokenizer.json; UserError where it cannot be run."""
         self.spec, self.source = spec, source
         self.pattern = pattern_of(spec, source)
         self.normal_form = normal_form_of(spec, source)
@@ -48,7 +48,7 @@ class Tokenizer:
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> "Tokenizer":
-        """Learn merges from `texts` up to `vocab_size` ids (256 bytes, merges, 6 special), or until no pair is left.
+        """Learn merges up to `vocab_size` ids (256 bytes, merges, 6 special), or until no pair is left.
 
         The same texts give the same tokenizer, whatever their order and the number of threads.
         """

@@ -1,4 +1,4 @@
-"""tokenizer.json: the byte-level BPE file of Hugging Face's tokenizers, written from byte pieces and read back."""
+"""tokenizer.json: the byte-level BPE file of Hugging Face, written from byte pieces and read back to them."""
 
 import itertools
 from typing import Any
@@ -49,7 +49,7 @@ def spec_of(pieces: list[bytes]) -> dict[str, Any]:
 
 
 def _parents(piece: bytes, ranks: dict[bytes, int]) -> list[bytes]:
-    """The two pieces that were merged into `piece`: BPE run on its bytes with the merges learned before it."""
+    """The two pieces that were merged into `piece`: BPE on its bytes, with the merges learned before it."""
     parts, limit = [bytes([b]) for b in piece], ranks[piece]
     while len(parts) > 2:
         found = [(ranks.get(a + b, limit), i) for i, (a, b) in enumerate(itertools.pairwise(parts))]
@@ -61,7 +61,7 @@ def _parents(piece: bytes, ranks: dict[bytes, int]) -> list[bytes]:
 
 
 def ranks_of(spec: dict[str, Any], source: str) -> dict[bytes, int]:
-    """Bytes of each piece to its id. tiktoken merges in the order of ids, so the merges must be in that order."""
+    """Bytes of each piece to its id. tiktoken merges in the order of ids, so the merges must be in it too."""
     model = spec.get("model") or {}
     if model.get("type") != "BPE":
         raise UserError(

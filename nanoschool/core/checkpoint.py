@@ -1,0 +1,186 @@
+"""Checkpoints: Hugging Face folders that are whole or not there.
+
+A checkpoint is written beside its place, fsynced and renamed into it; manifest.json, written last, holds the
+size and SHA-256 of every file, and its own. What is loaded is the bytes that were hashed. The folder opens in
+transformers as it is; training.safetensors (optimizer) and state.json are ours. Nothing is pickled.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors.torch
+from torch import Tensor
+
+from nanoschool.core.files import (
+    abandoned,
+    explained,
+    remove_folder,
+    sync_folder,
+    temporary_beside,
+    write_atomic,
+    write_synced,
+)
+from nanoschool.core.manifest import MANIFEST, Broken, as_json, manifest_of, read_manifest, read_whole
+
+if TYPE_CHECKING:
+    from nanoschool.core.tokenizer import Tokenizer
+
+__all__ = ["Broken", "Checkpoint", "newest", "point", "prune", "read", "verify", "write", "write_atomic"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    path: Path
+    config: dict[str, Any]  # config.json of the model
+    weights: dict[str, Tensor]  # by Hugging Face's names; no lm_head where it is tied
+    training: dict[str, Tensor]  # optimizer state, by the trainer's names
+    state: dict[str, Any]  # the rest of the trainer's state, plain JSON
+    serial: int  # checkpoints of one root are numbered in the order of writing
+
+
+def write(
+    root: Path,
+    name: str,
+    *,
+    config: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    tokenizer: "Tokenizer",
+    training: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+) -> Path:
+    """Write the checkpoint `root/name`: all of it or nothing, whenever it is killed, and the others stay whole.
+
+    UserError when the disk is full or the folder cannot be written; the earlier checkpoints still load then.
+    """
+    root, weights = Path(root), dict(weights)
+    if config.get("tie_word_embeddings"):
+        weights.pop("lm_head.weight", None)  # the same matrix as the embedding: saved once
+    files = {
+        "config.json": as_json(config),
+        "model.safetensors": _tensors(weights),
+        **tokenizer.files(),
+        "training.safetensors": _tensors(training),
+        "state.json": as_json(state),
+    }
+    target, temporary = root / name, temporary_beside(root / name)
+    with explained(target):
+        root.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            temporary.mkdir()
+            for file, data in files.items():
+                write_synced(temporary / file, data)
+            serial = max(_survey(root)[0].values(), default=0) + 1
+            write_synced(temporary / MANIFEST, manifest_of(files, name, serial))
+            sync_folder(temporary)
+            _take_place(temporary, target)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)  # a full disk needs the room
+            raise
+    return target
+
+
+def verify(path: Path) -> None:
+    """Raise `Broken`, naming the file, unless every file is as it was written."""
+    read_whole(Path(path))
+
+
+def read(path: Path) -> Checkpoint:
+    """Load a checkpoint, verified first. Raises Broken; UserError where another version wrote it."""
+    path = Path(path)
+    manifest, files = read_whole(path)
+    return Checkpoint(
+        path=path,
+        config=json.loads(files["config.json"]),
+        weights=safetensors.torch.load(files["model.safetensors"]),
+        training=safetensors.torch.load(files["training.safetensors"]),
+        state=json.loads(files["state.json"]),
+        serial=manifest["serial"],
+    )
+
+
+def newest(root: Path, say: Callable[[str], None]) -> Checkpoint | None:
+    """The newest whole checkpoint, or None; `say` gets one line that names the broken ones passed over."""
+    known, broken = _survey(Path(root))
+    found: Checkpoint | None = None
+    for path in sorted(known, key=lambda p: -known[p]):
+        try:
+            found = read(path)
+            break
+        except Broken as reason:
+            broken.append(reason)
+    if broken:
+        named = ", ".join(f"{b.path.parent.name} ({b.path.name} {b.reason})" for b in broken)
+        use = f"using {found.path.name}" if found else "no whole one is left"
+        say(f"{root}: passed over broken checkpoints: {named}; {use}")
+    return found
+
+
+def point(root: Path, link: str, target: str) -> None:
+    """Make `root/link` a relative symlink to the checkpoint `target`, replacing an earlier link in one step."""
+    path = Path(root) / link
+    with explained(path):
+        os.stat(Path(root) / target)
+        temporary = temporary_beside(path)
+        temporary.unlink(missing_ok=True)
+        os.symlink(target, temporary, target_is_directory=True)
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+
+
+def prune(root: Path, keep: int) -> list[str]:
+    """Delete all but the `keep` newest checkpoints and those a symlink points to; return the deleted ones' names.
+
+    Folders with an unreadable manifest are neither counted nor deleted: they are the user's to look at. What a
+    killed process left half written goes.
+    """
+    root = Path(root)
+    if keep < 1:
+        raise ValueError(f"keep must be at least 1, not {keep}")
+    known, _ = _survey(root)
+    with explained(root):
+        linked = {p.resolve() for p in root.glob("*") if p.is_symlink()}
+        old = sorted(known, key=lambda p: -known[p])[keep:]
+        doomed = [path for path in old if path.resolve() not in linked]
+        for path in doomed + [p for p in root.glob(".tmp-*") if abandoned(p)]:
+            if path.is_dir() and not path.is_symlink():
+                remove_folder(path)
+            else:
+                path.unlink()
+    return [path.name for path in doomed]
+
+
+def _survey(root: Path) -> tuple[dict[Path, int], list[Broken]]:
+    """The checkpoints of `root` with their serials, and those without a readable manifest, which have none."""
+    numbers, broken = {}, []
+    for path in sorted(root.glob("*")):
+        if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
+            try:
+                numbers[path] = read_manifest(path)["serial"]
+            except Broken as reason:
+                broken.append(reason)
+    return numbers, broken
+
+
+def _take_place(temporary: Path, target: Path) -> None:
+    """Rename into place; an earlier checkpoint of that name steps aside meanwhile, still seen by `newest`."""
+    aside = target.with_name(target.name + ".replaced")
+    if target.exists():
+        if aside.exists():
+            remove_folder(aside)
+        os.rename(target, aside)
+    os.rename(temporary, target)
+    sync_folder(target.parent)
+    if aside.exists():
+        remove_folder(aside)
+
+
+def _tensors(tensors: Mapping[str, Tensor]) -> bytes:
+    """safetensors wants each tensor contiguous and alone in its memory."""
+    alone = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
+    return safetensors.torch.save(alone, metadata={"format": "pt"})
