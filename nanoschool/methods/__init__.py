@@ -1,0 +1,34 @@
+"""The methods: the folder is the registry, and a file that exports METHOD is a method.
+
+A method's file is named as it is loaded: `load("rloo")` imports methods/rloo.py.
+"""
+
+import ast
+import difflib
+import importlib
+from pathlib import Path
+from typing import Any
+
+from nanoschool.types import UserError
+
+FOLDER = Path(__file__).parent
+
+
+def describe() -> dict[str, str]:
+    """The first docstring line of every method, by name; read from the source, so nothing is imported."""
+    lines = {}
+    for path in sorted(FOLDER.glob("[!_]*.py")):
+        module = ast.parse(path.read_text("utf-8"))
+        targets = [t for node in module.body if isinstance(node, ast.Assign) for t in node.targets]
+        if any(isinstance(target, ast.Name) and target.id == "METHOD" for target in targets):
+            lines[path.stem] = (ast.get_docstring(module) or "").partition("\n")[0]
+    return lines
+
+
+def load(name: str) -> type[Any]:
+    """The class of the method of that name. Raises UserError for a name that is none, with the nearest one."""
+    known = list(describe())
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+        raise UserError(f"unknown method {name!r}: did you mean {near[0]}? There are: {', '.join(known)}")
+    return importlib.import_module(f"{__name__}.{name}").METHOD

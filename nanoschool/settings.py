@@ -1,0 +1,239 @@
+"""settings: what a run is to do. Default < preset file (TOML) < flag, resolved once into frozen dataclasses."""
+
+import itertools
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from nanoschool import envs, methods
+from nanoschool.ledger import Budget
+from nanoschool.options import fill, flat, nearest, parse, plain, struct
+from nanoschool.types import Environment, UserError
+
+LEAST = {"model.depth": 1, "model.context": 16, "model.vocab": 264, "threads": 0, "seed": 0}
+VERSION = 1  # of the run folder's layout; a folder of another version is refused
+PRESETS = Path(__file__).parent / "presets"
+
+
+@dataclass(frozen=True)
+class Model:
+    """The size of the student; the rest of its shape follows from `depth`."""
+
+    depth: int = 3  # layers; sets width, heads and learning rates
+    context: int = 192  # tokens it can see at once
+    vocab: int = 1024  # tokens of its tokenizer, special ones included
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the school: a method with a budget."""
+
+    use: str  # the method: methods/USE.py
+    budget: str  # flops=… | tokens=… | rollouts=… | seconds=…
+    method: Any  # that method, with its settings
+    env: str = ""  # the world it happens in, where the method needs one
+    check: int = 50  # steps between looks at the dev split
+    save: int = 50  # steps between checkpoints
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Shares of the pretraining text by world."""
+
+
+@dataclass(frozen=True)
+class Taught:
+    """Shares of the demonstrations by world."""
+
+
+@dataclass(frozen=True)
+class Worlds:
+    """Every world that is named, with its settings."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How much is measured before and after each stage: n is what an interval's width comes from."""
+
+    worlds: tuple[str, ...] = ()  # measured on their test split
+    problems: int = 400  # test problems a world, answered greedily
+    look: int = 64  # dev problems a world at each look during a stage
+    attempts: int = 16  # samples a problem for pass@k, k up to this
+    pass_problems: int = 100  # problems for pass@k
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a run follows from, apart from the code and the text it reads."""
+
+    preset: str = ""  # where it came from
+    name: str = ""  # of its folder in `runs_dir`; the preset's name unless given
+    runs_dir: Path = Path("runs")  # where run folders are
+    seed: int = 1
+    text: Path | None = (
+        None  # a file or folder of .txt, .md, .jsonl, .jsonl.gz to read in place of our stories
+    )
+    device: str = "auto"  # auto, cpu, cuda or mps
+    threads: int = 0  # 0: as many as the machine has
+    stages: dict[str, Stage] = field(default_factory=dict)  # in order
+    model: Model = Model()
+    mix: dict[str, float] = field(default_factory=dict)  # shares of the pretraining text by world
+    taught: dict[str, float] = field(default_factory=dict)  # shares of the demonstrations by world
+    worlds: dict[str, Environment] = field(default_factory=dict)  # every world named here, with its settings
+    evaluation: Evaluation = Evaluation()
+
+
+def presets() -> dict[str, Path]:
+    """The presets inside the package, by name."""
+    return {path.stem: path for path in sorted(PRESETS.glob("*.toml"))}
+
+
+def load_settings(preset: str, overrides: Sequence[str] = ()) -> Settings:
+    """Settings of a preset (a name, or the path of a TOML file, such as a run's config.toml), and flags over it.
+
+    Raises UserError on an unknown preset, key or flag (with the nearest name), on a value of the wrong type and on a
+    budget of nothing.
+    """
+    path = Path(preset) if preset.endswith(".toml") else presets().get(preset)
+    if path is None:
+        raise UserError(f"no preset {preset!r}: {nearest(preset, presets())}")
+    settings = _assemble(_read(path), path.name, _uses(overrides))
+    if not settings.name:
+        settings = replace(settings, preset=path.stem, name=path.stem)
+    if overrides:
+        settings = _with_flags(settings, overrides, f"nanoschool run {preset}")
+    return _checked(settings, f"nanoschool run {preset}")
+
+
+def load_run(run_dir: Path) -> Settings:
+    """The settings that the run in this folder was made with."""
+    path = run_dir / "config.toml"
+    return replace(_checked(_assemble(_read(path), str(path), {}), str(path)), runs_dir=run_dir.parent)
+
+
+def to_toml(settings: Settings) -> str:
+    """The resolved settings as TOML, which `load_settings` reads back to the same."""
+    import tomli_w
+
+    return tomli_w.dumps({"version": VERSION, **_table(settings)})
+
+
+def differences(old: Settings, new: Settings) -> list[str]:
+    """What `new` asks for that `old` did not, one "key: old, now new" each; names and folders do not count.
+
+    Device "auto" and 0 threads mean "as the run has it".
+    """
+    was, now = flat(_table(old)), flat(_table(new))
+    for key, open_choice in (("device", "auto"), ("threads", 0)):
+        if now[key] == open_choice:
+            now[key] = was[key]
+    keys = [key for key in {**was, **now} if key not in ("name", "preset") and was.get(key) != now.get(key)]
+    return [f"{key}: {was.get(key, 'not set')}, now {now.get(key, 'not set')}" for key in keys]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"no settings at {path}: give a preset ({', '.join(presets())}) or a TOML file"
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as TOML: {error}") from None
+    version = table.pop("version", VERSION)
+    if version != VERSION:
+        raise UserError(
+            f"{path}: is of version {version}, this nanoschool writes {VERSION}: give the run another --name"
+        )
+    return table
+
+
+def _uses(overrides: Sequence[str]) -> dict[str, str]:
+    """{stage: method} of flags like `--rl.use grpo`: a method must be known before its own flags can be."""
+    words = [word for item in overrides for word in item.split("=", 1)]
+    pairs = itertools.pairwise(words)
+    return {flag[2:-4]: use for flag, use in pairs if flag.startswith("--") and flag.endswith(".use")}
+
+
+def _assemble(table: dict[str, Any], where: str, uses: Mapping[str, str]) -> Settings:
+    """Settings of a TOML table. A stage is a table that says what method it uses."""
+    order, worlds = table.pop("stages", []), table.pop("worlds", {})
+    tables = {
+        key: table.pop(key) for key in list(table) if isinstance(table[key], dict) and "use" in table[key]
+    }
+    for name in order:
+        if name not in tables:
+            raise UserError(
+                f"{where}: stages has {name!r}, but there is no such table: {nearest(name, tables)}"
+            )
+    settings = fill(Settings(), table, where)
+    stages = {name: _stage(tables[name], f"{where} [{name}]", uses.get(name)) for name in order}
+    practised = [stage.env for stage in stages.values() if stage.env]
+    used = [*settings.mix, *settings.taught, *practised, *settings.evaluation.worlds, *worlds]
+    known = {}
+    for name in sorted(set(used)):
+        world = envs.load(name)
+        known[name] = fill(world, worlds.get(name, {}), f"{where} [worlds.{name}]")
+    return replace(settings, stages=stages, worlds=known)
+
+
+def _stage(table: dict[str, Any], where: str, use: str | None) -> Stage:
+    """`use` exchanges the method; of the settings written for the old one, those that both know are kept."""
+    method = methods.load(use or table["use"])()
+    own = table.get("method", {})
+    if use:
+        own = {key: value for key, value in own.items() if key in {f.name for f in fields(method)}}
+    rest = {key: value for key, value in table.items() if key not in ("use", "method")}
+    if "budget" not in rest:
+        raise UserError(f'{where}: has no budget: write budget = "tokens=1e6"')
+    return fill(Stage(use or table["use"], "", fill(method, own, f"{where} method")), rest, where)
+
+
+def _with_flags(settings: Settings, args: Sequence[str], prog: str) -> Settings:
+    """Every field is a flag; a stage's are under its name, a world's under `worlds`."""
+    from tyro.conf import Suppress
+
+    stages = {n: struct(Stage, {"method": type(s.method)}, vars(s)) for n, s in settings.stages.items()}
+    parts = {
+        "mix": struct(Mix, dict.fromkeys(settings.mix, float), settings.mix),
+        "taught": struct(Taught, dict.fromkeys(settings.taught, float), settings.taught),
+        "worlds": struct(Worlds, {name: type(w) for name, w in settings.worlds.items()}, settings.worlds),
+    }
+    hints = {"preset": Suppress[str], "stages": tuple[str, ...]}
+    hints |= {name: type(part) for name, part in (parts | stages).items()}
+    values = vars(settings) | {"stages": tuple(stages)} | parts | stages
+    read = vars(parse(struct(Settings, hints, values), args, prog))
+    for name in read["stages"]:
+        if name not in stages:
+            raise UserError(f"{prog}: --stages has {name!r}: {nearest(name, stages)}")
+    chosen = {name: Stage(**vars(read[name])) for name in read["stages"]}
+    mappings = {name: vars(read[name]) for name in parts} | {"stages": chosen}
+    return Settings(**{f.name: read[f.name] for f in fields(Settings)} | mappings)
+
+
+def _checked(settings: Settings, where: str) -> Settings:
+    """Refuse what cannot be meant, before anything is spent."""
+    for name, stage in settings.stages.items():
+        try:
+            Budget.parse(stage.budget, flops_per_second=1.0)
+        except ValueError as error:
+            raise UserError(f"{where}: {name}: {error}") from None
+    values = flat(_table(settings))
+    for key, least in LEAST.items():
+        if values[key] < least:
+            raise UserError(f"{where}: {key} is {values[key]}, must be at least {least}")
+    for key, shares in (("mix", settings.mix), ("taught", settings.taught)):
+        if any(share < 0 for share in shares.values()) or (shares and not any(shares.values())):
+            raise UserError(f"{where}: the shares of {key} must be 0 or more and not all 0")
+    if not settings.stages:
+        raise UserError(f'{where}: has no stages: write stages = ["pretrain"] and a table [pretrain]')
+    return settings
+
+
+def _table(settings: Settings) -> dict[str, Any]:
+    """The tables of a preset file again; `runs_dir` stays out, so that a run folder can be moved."""
+    table = {key: value for key, value in plain(settings).items() if key != "runs_dir"}
+    stages, worlds = table.pop("stages"), table.pop("worlds")
+    return {**table, "stages": list(stages), **stages, "worlds": worlds}
