@@ -68,8 +68,11 @@ class Policy:
         scale: float = 1.0,
         epochs: int = 1,
         minibatches: int = 1,
+        temperature: float = 1.0,
     ) -> dict[str, float]:
         """Optimizer steps on `data` at `scale` times the learning rate; one step for each minibatch of each epoch.
+
+        `temperature` is the one the tokens were sampled at, so that a ratio compares like with like.
 
         Returns the mean loss and gradient norm. Raises Diverged before the weights are touched by a NaN.
         """
@@ -83,12 +86,12 @@ class Policy:
                 for micro in mini.micro(self.micro_tokens):
                     self._charge(micro, passes=3, trained=int(micro.mask.sum()))
                     micro = micro.to(self.device)
-                    part = loss(self._forward(micro), micro, totals)
+                    part = loss(self._forward(micro, temperature), micro, totals)
                     if not torch.isfinite(part):
                         self.model.zero_grad(set_to_none=True)
                         raise Diverged(f"loss is {float(part)}", mini)
                     part.backward()
-                    value += float(part)
+                    value += float(part.detach())
                 gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
                 if not torch.isfinite(torch.stack([g.abs().max() for g in gradients])).all():
                     self.model.zero_grad(set_to_none=True)

@@ -6,12 +6,14 @@ its fields are its settings, and what it must remember goes into `learner.state`
 
 import random
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from nanoschool.core.corpus import TokenText
 from nanoschool.core.policy import Policy
 from nanoschool.rollout import stable_hash
 from nanoschool.types import Environment, Trajectory
+
+if TYPE_CHECKING:
+    from nanoschool.core.corpus import TokenText
 
 
 @dataclass
@@ -25,7 +27,7 @@ class Learner:
     taught: dict[str, float]  # shares of the demonstrations, by world
     seed: int
     stage: str
-    text: TokenText | None = None
+    text: "TokenText | None" = None
     step: int = 0
     progress: float = 0.0  # of the budget
     rank: int = 0

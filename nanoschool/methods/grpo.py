@@ -1,0 +1,61 @@
+"""grpo: group-relative policy optimisation (2402.03300): normalised group advantage, clipped ratio, k3 KL in the loss.
+
+The paper's form: each attempt's tokens are averaged first, then the attempts (Eq. 3). With `epochs` 1 and
+`minibatches` 1 the ratio is 1 and the gradient is REINFORCE's. Replayed demonstrations are imitated beside it.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from nanoschool.core.batch import Batch, Totals
+from nanoschool.credit import by_group, clipped, group_normalised, kl_k3, ratio, sequence_mean_of_token_means
+from nanoschool.methods.base import Learner
+from nanoschool.methods.practice import Practice
+from nanoschool.types import Trajectory
+
+
+@dataclass(frozen=True)
+class GRPO(Practice):
+    needs_reference: ClassVar[bool] = True
+
+    clip: float = 0.2
+    kl: float = 0.04  # beta, on the k3 estimate against the stage's first weights
+    epochs: int = 1
+    minibatches: int = 1
+
+    def advantages(self, trajectories: list[Trajectory]) -> list[float]:
+        """A_i = (R_i − mean) / (std + 1e-6) over the group."""
+        return by_group([t.group for t in trajectories], [t.rewards for t in trajectories], group_normalised)
+
+    def update(
+        self, learner: Learner, useful: list[Trajectory], kept: list[Trajectory], scale: float
+    ) -> dict[str, float]:
+        policy, reference = learner.policy, learner.reference
+        assert reference is not None, "the learner keeps a reference where the method needs one"
+        for trajectories, sampled in ((useful, 1.0), (kept, 0.0)):
+            for trajectory in trajectories:
+                trajectory.extra["sampled"] = [sampled] * len(trajectory.tokens)
+        batch = Batch.of(useful + kept)
+        with policy.ledger.account("reference"):
+            batch.extra["reference"] = reference.logprobs(batch, temperature=self.temperature).cpu()
+        return policy.fit(
+            batch,
+            self.loss,
+            scale=scale,
+            epochs=self.epochs,
+            minibatches=self.minibatches,
+            temperature=self.temperature,
+        )
+
+    def loss(self, logprobs_BT: Tensor, batch: Batch, totals: Totals) -> Tensor:
+        sampled = batch.extra["sampled"] > 0
+        objective = clipped(ratio(logprobs_BT, batch.logprobs), batch.weights, self.clip, self.clip)
+        objective = objective + self.kl * kl_k3(logprobs_BT, batch.extra["reference"])
+        imitation = -batch.weights * logprobs_BT
+        per_token = objective.where(sampled, imitation)
+        return sequence_mean_of_token_means(per_token, batch.mask, totals.sequences)
+
+
+METHOD = GRPO

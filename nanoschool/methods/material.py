@@ -1,0 +1,74 @@
+"""Material: what a learner reads and imitates, drawn from its worlds' train splits as a pure function of the step."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from nanoschool.core.chat import render
+from nanoschool.methods.base import Learner
+from nanoschool.types import Environment, HasDemonstrations, HasDocuments, Trajectory, UserError
+
+
+def reading(learner: Learner, rows: int, level: float, weight: float = 1.0, watch: str = "") -> list[Trajectory]:
+    """Full-context rows of text, each from one world (or the user's own text) drawn by its share.
+
+    Loss falls on the learned spans at `weight`. extra["watched"] is 1.0 throughout the rows of world `watch`.
+    """
+    rng = learner.random("reading")
+    length = learner.policy.model.config.context
+    out = []
+    for name in _drawn(learner.read, rows, rng):
+        if name == "text":
+            assert learner.text is not None, "a share of text without a text"
+            tokens = learner.text.row(rng, length)
+            mask = [False] + [True] * (len(tokens) - 1)
+        else:
+            tokens, mask = _documents(learner, name, rng, level, length)
+        trajectory = trained(tokens, mask, weight)
+        trajectory.extra["watched"] = [float(name == watch)] * len(tokens)
+        out.append(trajectory)
+    return out
+
+
+def demonstrations(learner: Learner, rows: int, weight: float = 1.0) -> list[Trajectory]:
+    """Worked conversations, each from a world drawn by its share of `learner.taught`; loss on what the assistant says."""
+    rng = learner.random("demonstrations")
+    names = _drawn(learner.taught, rows, rng)
+    out = []
+    for name in sorted(set(names)):
+        world = learner.worlds[name]
+        if not isinstance(world, HasDemonstrations):
+            raise UserError(f"world {name!r} has no demonstrations to imitate; take it out of the shares")
+        for task in world.tasks("train", names.count(name), seed=learner.draw_seed(f"demonstrations/{name}")):
+            tokens, mask = render(learner.policy.tokenizer, world.demonstration(task))
+            if len(tokens) > learner.policy.model.config.context:
+                limit = learner.policy.model.config.context
+                raise UserError(f"a demonstration of {name!r} has {len(tokens)} tokens, the context {limit}; widen it")
+            out.append(replace(trained(tokens, mask, weight), task=task))
+    return out
+
+
+def trained(tokens: list[int], mask: list[bool], weight: float) -> Trajectory:
+    """Tokens to imitate at `weight`: nobody sampled them, so their log-probability at sampling is 0."""
+    weights = [weight if learned else 0.0 for learned in mask]
+    return Trajectory(tokens, mask, logprobs=[0.0] * len(tokens), weights=weights)
+
+
+def _drawn(shares: Mapping[str, float], count: int, rng) -> list[str]:
+    names = sorted(shares)
+    return rng.choices(names, [shares[name] for name in names], k=count)
+
+
+def _documents(learner: Learner, name: str, rng, level: float, length: int) -> tuple[list[int], list[bool]]:
+    """A row of one world's documents, each after a <|bos|>, cut at `length`."""
+    world: Environment = learner.worlds[name]
+    if not isinstance(world, HasDocuments):
+        raise UserError(f"world {name!r} has no documents to read; take it out of the shares")
+    encode, tokens, mask = learner.policy.tokenizer.encode, [], []
+    while len(tokens) < length:
+        tokens.append(learner.policy.tokenizer.bos)
+        mask.append(False)
+        for text, learned in world.document(rng, level):
+            piece = encode(text)
+            tokens += piece
+            mask += [learned] * len(piece)
+    return tokens[:length], mask[:length]
