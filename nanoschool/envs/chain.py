@@ -1,8 +1,9 @@
 """chain: chains of assignments, `a=3; b=a+4; c=b*2; c=?`, worked out step by step.
 
-After worlds.md's `steps`. The problem is the first value and the operations; the names are dress, so a chain and
-the same chain in other letters are one problem and fall into one split. All values lie in 0..99.
-Reply: `b=3+4=7; c=7*2=14 #### 14`. Raw text: `a=3; b=a+4; b=? b=3+4=7. So b=7.` (worked), `a=3; b=a+4. So b=7.` (direct).
+After worlds.md's `steps`. The problem is the first value and the operations; the names are dress, so a chain
+and the same chain in other letters are one problem and fall into one split. All values lie in 0..99.
+Reply: `b=3+4=7; c=7*2=14 #### 14`. Raw text: `a=3; b=a+4; b=? b=3+4=7. So b=7.` (worked) and
+`a=3; b=a+4. So b=7.` (direct).
 """
 
 import re
@@ -24,7 +25,7 @@ HIGHEST = 99
 
 @dataclass(frozen=True)
 class Chain(Scratchpad):
-    """Chains of `lengths` steps in tasks; documents show `document_lengths`, and `long_lengths` in a share of them."""
+    """Chains of `lengths` steps in tasks; of `document_lengths`, and in a share `long_lengths`, in documents."""
 
     lengths: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7)
     document_lengths: tuple[int, ...] = (1, 2, 3)
@@ -40,7 +41,7 @@ class Chain(Scratchpad):
         return draw(self, lambda rng: self._task(rng, rng.choice(self.lengths)), split, count, seed)
 
     def document(self, rng: Random, level: float) -> Document:
-        """One line about a train-split chain. The level changes nothing: lengths are the settings' business."""
+        """One line about a train-split chain. The level changes nothing: lengths are settings."""
         long = rng.random() < self.long_share
         lengths = self.long_lengths if long else self.document_lengths
         task = draw_train(lambda rng: self._task(rng, rng.choice(lengths)), rng)

@@ -1,10 +1,10 @@
-"""common: what worlds share: splits by canonical problem, drawing tasks of one, reading numbers and words out of replies.
+"""common: what worlds share: splits by canonical problem, drawing their tasks, reading replies.
 
 Replies are a model's and may be any text, so every pattern here is bounded and nothing raises on them.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 from zlib import crc32
 
@@ -54,14 +54,14 @@ def draw(
             idle = 0
         elif (idle := idle + 1) >= PATIENCE:
             raise UserError(
-                f"world {world.name}: found only {len(tasks)} distinct {split} tasks of the {count} asked for;"
-                " ask for fewer, or widen the world's settings"
+                f"world {world.name}: found only {len(tasks)} distinct {split} tasks of the {count} asked"
+                " for; ask for fewer, or widen the world's settings"
             )
     return list(tasks.values())
 
 
 def draw_train(sampler: Sampler, rng: Random, *keys: Callable[[Task], str]) -> Task:
-    """One task whose every key is of the train split, for a document; `keys` defaults to its problem alone."""
+    """One task whose every key is of the train split, for a document; `keys` defaults to its problem."""
     for _ in range(PATIENCE):
         task = sampler(rng)
         if all(split_of(key(task)) == "train" for key in keys or (problem_of,)):
@@ -79,6 +79,10 @@ def leading_word(text: str) -> str:
     """The word a text starts with, spaces apart; "" where there is none."""
     found = _LEADING_WORD.match(text)
     return found[1] if found else ""
+
+
+def words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
 
 
 def common_prefix(one: str, other: str) -> int:

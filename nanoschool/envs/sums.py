@@ -1,10 +1,11 @@
 """sums: addition and subtraction of whole numbers, worked column by column from the lowest digit.
 
-After worlds.md's `steps`. One step a column, as many columns as the longer number has digits; a missing digit is 0:
+After worlds.md's `steps`. One step a column, as many columns as the longer number has digits; a missing
+digit is 0:
 
     47+38=?   7+8=15; 4+3+1=8 #### 85      digit+digit, +1 when the column before carried, = the column's sum;
     97+38=?   7+8=15; 9+3+1=13 #### 135    the last column's sum is written whole
-    47-38=?   17-8=9; 4-3-1=0 #### 9       digit (10 more where it borrows)-digit, -1 when the column before borrowed
+    47-38=?   17-8=9; 4-3-1=0 #### 9       digit (10 more where it borrows)-digit, -1 when that before it borrowed
 
 Problem: `sums 38+47` (the pair sorted, for a sum knows no order), `sums 47-38` (never below zero). Raw text:
 `47+38=? 7+8=15; 4+3+1=8. So 47+38=85.` (worked), `So 47+38=85.` (direct).

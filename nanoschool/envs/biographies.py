@@ -1,0 +1,94 @@
+"""biographies: the people of the world `facts`: their names, their attributes, the sentences about them.
+
+A fact is told in several wordings and the order of the facts changes, for a biography that is always the same
+text is memorised as text and cannot be questioned.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+
+from nanoschool.envs.common import words
+
+FIRST = words(
+    "ann ben carl dora emma fred gina hugo ida jack kate liam mona nick olga paul rita sam tina udo "
+    "vera walt adam beth cora dan eva finn gus hana ivan june kim leo mara nora otto pia ralf sue"
+)
+LAST = words(
+    "lee fox hill wood stone bell cole dean ford hunt king lane marsh nash page reed shaw todd vance "
+    "ward blake cross drake ellis frost grant hayes irwin james knox lowe moss noble owens perry "
+    "quinn ross swan tate york"
+)
+VALUES: Mapping[str, tuple[str, ...]] = {
+    "town": words(
+        "oslo paris rome cairo delhi tokyo lima quito berlin madrid vienna dublin athens prague boston sydney"
+    ),
+    "job": words(
+        "baker farmer doctor teacher painter singer driver sailor nurse cook judge tailor miner "
+        "writer guard pilot"
+    ),
+    "pet": words("cat dog horse fish bird goat snake mouse rabbit hen duck frog sheep pig turtle parrot"),
+    "food": words("bread rice soup cheese pasta cake fruit beans salad honey corn eggs pizza stew nuts jam"),
+    "colour": words(
+        "red blue green black white brown pink grey gold silver purple orange yellow cream lilac teal"
+    ),
+}
+ATTRIBUTES = tuple(VALUES)
+SENTENCES: Mapping[str, tuple[str, ...]] = {
+    "town": (
+        "{n} lives in {v}.",
+        "{n} comes from {v}.",
+        "the home of {n} is in {v}.",
+        "you can meet {n} in {v}.",
+    ),
+    "job": ("{n} works as a {v}.", "{n} is a {v}.", "the job of {n} is {v}.", "{n} earns money as a {v}."),
+    "pet": (
+        "{n} has a {v}.",
+        "{n} keeps a {v} at home.",
+        "the pet of {n} is a {v}.",
+        "a {v} lives with {n}.",
+    ),
+    "food": (
+        "{n} likes to eat {v}.",
+        "{n} eats {v} every day.",
+        "the food of {n} is {v}.",
+        "for dinner {n} wants {v}.",
+    ),
+    "colour": (
+        "{n} wears {v} clothes.",
+        "the door of {n} is {v}.",
+        "the colour of {n} is {v}.",
+        "{n} paints everything {v}.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Person:
+    name: str  # first and last
+    values: Mapping[str, str]  # by attribute
+    exposure: int = 0  # how often documents show the biography, in proportion
+
+
+def person(rng: Random, name: str, exposure: int = 0) -> Person:
+    """Somebody of that name with attributes drawn anew."""
+    return Person(name, {attribute: rng.choice(values) for attribute, values in VALUES.items()}, exposure)
+
+
+def name(rng: Random) -> str:
+    return f"{rng.choice(FIRST)} {rng.choice(LAST)}"
+
+
+def write(someone: Person, rng: Random) -> str:
+    """A biography: five sentences in any order; the first has the whole name, the others the first name."""
+    sentences = []
+    called = someone.name
+    for attribute in rng.sample(ATTRIBUTES, len(ATTRIBUTES)):
+        sentence = rng.choice(SENTENCES[attribute])
+        sentences.append(sentence.format(n=called, v=someone.values[attribute]))
+        called = someone.name.partition(" ")[0]
+    return " ".join(sentences)
+
+
+def question(attribute: str, name: str) -> str:
+    return f"What is the {attribute} of {name}?"
