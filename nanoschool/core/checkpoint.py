@@ -53,7 +53,7 @@ def write(
     training: Mapping[str, Tensor],
     state: Mapping[str, Any],
 ) -> Path:
-    """Write the checkpoint `root/name`: all of it or nothing, whenever it is killed, and the others stay whole.
+    """Write the checkpoint `root/name`: all of it or nothing, whenever it is killed; the others stay whole.
 
     UserError when the disk is full or the folder cannot be written; the earlier checkpoints still load then.
     """
@@ -122,7 +122,7 @@ def newest(root: Path, say: Callable[[str], None]) -> Checkpoint | None:
 
 
 def point(root: Path, link: str, target: str) -> None:
-    """Make `root/link` a relative symlink to the checkpoint `target`, replacing an earlier link in one step."""
+    """Make `root/link` a relative symlink to the checkpoint `target`, replacing an earlier one in one step."""
     path = Path(root) / link
     with explained(path):
         os.stat(Path(root) / target)
@@ -134,10 +134,10 @@ def point(root: Path, link: str, target: str) -> None:
 
 
 def prune(root: Path, keep: int) -> list[str]:
-    """Delete all but the `keep` newest checkpoints and those a symlink points to; return the deleted ones' names.
+    """Delete all but the `keep` newest checkpoints and those a symlink points to; return the names of those gone.
 
-    Folders with an unreadable manifest are neither counted nor deleted: they are the user's to look at. What a
-    killed process left half written goes.
+    Folders with an unreadable manifest are neither counted nor deleted: they are the user's to look at. What
+    a killed process left half written goes.
     """
     root = Path(root)
     if keep < 1:
@@ -156,7 +156,7 @@ def prune(root: Path, keep: int) -> list[str]:
 
 
 def _survey(root: Path) -> tuple[dict[Path, int], list[Broken]]:
-    """The checkpoints of `root` with their serials, and those without a readable manifest, which have none."""
+    """The checkpoints of `root` with their serials, and those without a readable manifest, who have none."""
     numbers, broken = {}, []
     for path in sorted(root.glob("*")):
         if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):

@@ -8,9 +8,11 @@ by id: a user's text that spells one stays text.
 
 import json
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from nanoschool.core.tokenizer_json import PATTERN, SPECIAL, normal_form_of, pat
 from nanoschool.types import UserError
 
 ROLES = ("system", "user", "assistant", "tool")
+LONGEST_SPACE = 200_000  # characters; the regex engines of rustbpe and tiktoken panic near a million
 
 
 class Tokenizer:
@@ -58,7 +61,9 @@ class Tokenizer:
                 f"vocab_size {vocab_size} is too small: 256 bytes and {len(SPECIAL)} marks need {smallest}"
             )
         bpe = rustbpe.Tokenizer()
-        bpe.train_from_iterator(iter(texts), vocab_size - len(SPECIAL), pattern=PATTERN)
+        bpe.train_from_iterator(
+            chain.from_iterable(map(_digestible, texts)), vocab_size - len(SPECIAL), pattern=PATTERN
+        )
         # Pieces are known by their bytes: where two pairs spell the same ones, the first stays.
         pieces = list(
             dict.fromkeys(bytes(piece) for piece, _ in sorted(bpe.get_mergeable_ranks(), key=lambda r: r[1]))
@@ -108,12 +113,15 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The tokens of plain text; never a special token, whatever the text spells."""
-        return self._bpe.encode_ordinary(self._normal(text))
+        pieces = _digestible(self._normal(text))
+        return list(chain.from_iterable(self._bpe.encode_ordinary(piece) for piece in pieces))
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        return self._bpe.encode_ordinary_batch(
-            [self._normal(t) for t in texts], num_threads=os.cpu_count() or 1
-        )
+        """`encode` of each text, on all cores."""
+        pieces = [_digestible(self._normal(text)) for text in texts]
+        flat = list(chain.from_iterable(pieces))
+        encoded = iter(self._bpe.encode_ordinary_batch(flat, num_threads=os.cpu_count() or 1))
+        return [list(chain.from_iterable(islice(encoded, len(p)))) for p in pieces]
 
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of tokens, special tokens left out; bytes that are no UTF-8 become U+FFFD."""
@@ -177,3 +185,12 @@ class Tokenizer:
 
     def _normal(self, text: str) -> str:
         return unicodedata.normalize(self.normal_form, text) if self.normal_form else text
+
+
+def _digestible(text: str) -> list[str]:
+    """The text, cut inside runs of white space so long that the pattern's look-ahead overflows its stack."""
+    cuts = [0]
+    if len(text) > LONGEST_SPACE:
+        for run in re.finditer(r"\s+", text):
+            cuts.extend(range(run.start() + LONGEST_SPACE, run.end(), LONGEST_SPACE))
+    return [text[a:b] for a, b in pairwise([*cuts, len(text)])]

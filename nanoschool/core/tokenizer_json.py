@@ -52,11 +52,17 @@ def _parents(piece: bytes, ranks: dict[bytes, int]) -> list[bytes]:
     """The two pieces that were merged into `piece`: BPE on its bytes, with the merges learned before it."""
     parts, limit = [bytes([b]) for b in piece], ranks[piece]
     while len(parts) > 2:
-        found = [(ranks.get(a + b, limit), i) for i, (a, b) in enumerate(itertools.pairwise(parts))]
-        rank, i = min(found)
-        if rank >= limit:
+        pairs = [a + b for a, b in itertools.pairwise(parts)]
+        first = min(pairs, key=lambda pair: ranks.get(pair, limit))
+        if ranks.get(first, limit) >= limit:
             raise AssertionError(f"{piece!r} is not the merge of two earlier pieces, but of {parts}")
-        parts[i : i + 2] = [parts[i] + parts[i + 1]]
+        merged: list[bytes] = []
+        i = 0
+        while i < len(parts):
+            width = 2 if i < len(pairs) and pairs[i] == first else 1
+            merged.append(b"".join(parts[i : i + width]))
+            i += width
+        parts = merged
     return parts
 
 
