@@ -1,0 +1,177 @@
+"""The page: sections in the order a reader asks, charts and tables set into one HTML file that needs nothing else."""
+
+from collections.abc import Iterator
+from html import escape
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from nanoschool.report import accuracy, learning, reach, tables, transcripts
+from nanoschool.report.reading import Run
+from nanoschool.report.scores import ns, passk, score, worlds
+from nanoschool.report.sheet import SHEET
+from nanoschool.report.style import RC, svg, theme
+
+
+def render(run: Run) -> str:
+    """The whole page. Same run folder, same page, byte for byte."""
+    with matplotlib.rc_context(RC):
+        body = "\n".join(_body(run))
+    name = escape(_name(run))
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{name} · nanoschool report</title>\n<style>{theme()}{SHEET}</style>\n</head>\n"
+        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _name(run: Run) -> str:
+    return run.summary.text("name") or run.folder.resolve().name
+
+
+def _body(run: Run) -> Iterator[str]:
+    yield _head(run)
+    yield tables.cards(run)
+    yield from _section("What it can do", _worlds(run))
+    yield from _section("What practice changed", _gain(run))
+    yield from _section("How it learned", _learning(run))
+    yield from _section("Does it read?", _gate(run))
+    yield from _section("Against compressors", _compression(run))
+    yield from _section("In its own words", _transcripts(run))
+    yield from _section("What it cost", _ledger(run))
+    if run.settings:
+        yield f'<h2>Settings</h2>\n<pre class="settings">{escape(run.settings.strip())}</pre>'
+    version = run.summary.text("version")
+    yield f"<footer>Made by nanoschool{f' {escape(version)}' if version else ''} from the files of this run.</footer>"
+
+
+def _section(title: str, parts: Iterator[str]) -> Iterator[str]:
+    content = [part for part in parts if part]
+    if content:
+        yield f"<h2>{title}</h2>"
+        yield from content
+
+
+def _figure(figure: Figure | None, caption: str) -> str:
+    if figure is None:
+        return ""
+    drawn = svg(figure, caption)
+    return f"<figure>{drawn}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def _head(run: Run) -> str:
+    summary = run.summary
+    facts = []
+    if parameters := summary.number("parameters"):
+        facts.append(f"{parameters / 1e6:.2f} M parameters")
+    for key, words in (("vocab", "vocabulary {:,}"), ("context", "context {:,}"), ("seed", "seed {}")):
+        if (value := summary.number(key)) is not None:
+            facts.append(words.format(value))
+    if device := summary.text("device"):
+        threads = summary.number("threads")
+        facts.append(device + (f", {threads} threads" if threads else ""))
+    if torch := summary.text("torch"):
+        facts.append(f"torch {torch}")
+    times = summary.node("seconds")
+    spent = [f"{key} {tables.duration(value)}" for key in times if (value := times.number(key)) is not None]
+    banner = ""
+    if run.missing:
+        banner = (
+            f'<div class="banner"><b>Not finished.</b> Not there yet: {escape("; ".join(run.missing))}.</div>'
+        )
+    return (
+        f'<p class="kicker">nanoschool · report of a run</p><h1>{escape(_name(run))}</h1>'
+        f'<p class="lede">{escape(" · ".join(facts))}<br>{escape(" · ".join(spent))}</p>{banner}'
+    )
+
+
+def _worlds(run: Run) -> Iterator[str]:
+    scores = [s for found in worlds(run).values() for s in found.values()]
+    yield _figure(
+        accuracy.accuracy(run),
+        f"Accuracy in percent on held-out problems of every world, after every stage. Filled: asked in chat. Hollow: the "
+        f"same problems as plain text, in the formats that pretraining used. Bars are 95 % intervals over problems; "
+        f"{ns(scores)} a dot.",
+    )
+    yield tables.score_table(run)
+
+
+def _gain(run: Run) -> Iterator[str]:
+    gain = run.summary.node("gain")
+    difference = score(gain.node("difference"))
+    if text := tables.verdict(gain):
+        yield f"<p>{text}</p>"
+    yield _figure(
+        accuracy.gain(run),
+        f"Greedy accuracy on held-out {gain.text('world') or 'problems'} before and after, and the difference problem by "
+        f"problem with its 95 % bootstrap interval; {ns([difference])} pairs. Hollow: the best answer format before.",
+    )
+    lengths = [
+        s for found in worlds(run).values() for entry in found.values() for s in entry.by_length.values()
+    ]
+    attempts = [s for stages in passk(run).values() for ks in stages.values() for s in ks.values()]
+    pair = _figure(
+        reach.pass_at_k(run),
+        f"Chance that at least one of k sampled attempts is right (unbiased); {ns(attempts)} problems a point.",
+    ) + _figure(
+        reach.by_length(run),
+        f"Greedy accuracy by length of the problem; {ns(lengths)} a point. Dashed: the best format of the base model.",
+    )
+    yield f'<div class="pair">{pair}</div>' if pair else ""
+    rewarded = len(run.curve("rl", "reward")[0])
+    yield _figure(
+        learning.practice(run),
+        f"Practice, n = {rewarded} steps of one seed. Faint: each step; line: running mean of "
+        f"{learning.window(rewarded)} steps; black: greedy score on dev problems. A group whose attempts all earn the "
+        f"same reward has no variance and teaches nothing.",
+    )
+
+
+def _learning(run: Run) -> Iterator[str]:
+    steps = {stage: len(run.curve(stage, "loss")[0]) for stage in run.stages if stage != "rl"}
+    counts = ", ".join(f"{count} of {stage}" for stage, count in steps.items())
+    yield _figure(
+        learning.loss(run),
+        f"Loss on learned tokens; n = {counts} steps, one seed. Faint: each step; black: dev.",
+    )
+    yield _figure(
+        learning.bits_per_byte(run),
+        "Bits per byte of the dev text through the school, one seed; stages drawn equally wide.",
+    )
+
+
+def _gate(run: Run) -> Iterator[str]:
+    if found := tables.gate_table(run):
+        yield (
+            "<p>Rule-books that no training text held stand in the prompt; the model looks answers up in them. If it reads, "
+            "it is right with the book and at chance when the book is shuffled.</p>"
+        )
+        yield found
+
+
+def _compression(run: Run) -> Iterator[str]:
+    size = run.summary.node("compression").number("bytes")
+    yield _figure(
+        learning.compression(run),
+        f"Bits per byte on the same held-out text, n = {size or 0:,} bytes; less is better. The compressors adapt to this "
+        f"text only, the model has read other text before.",
+    )
+
+
+def _transcripts(run: Run) -> Iterator[str]:
+    if talks := transcripts.transcripts(run):
+        swatches = "".join(
+            f'<i style="--u:{0.85 * (1 - p):.2f}"></i>' for p in (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)
+        )
+        yield (
+            f'<p class="note">Sampled replies; each token is coloured by its probability, sure '
+            f'<span class="scale">{swatches}</span> unsure. Point at one for the number.</p>'
+        )
+        yield talks
+
+
+def _ledger(run: Run) -> Iterator[str]:
+    if found := tables.ledger_table(run):
+        yield "<p>FLOPs are counted: matrix products and attention over the live causal length, evaluation included.</p>"
+        yield found

@@ -1,0 +1,90 @@
+"""How far a skill reaches: pass@k against the number of attempts, accuracy against the length of the problem."""
+
+from math import ceil
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from nanoschool.report.reading import Run
+from nanoschool.report.scores import Score, best_format, passk, worlds
+from nanoschool.report.style import LIGHT, colour, label_ends, marker
+
+# One line of a panel: its name, its stage, whether it is solid (chat) or dashed (plain text), its points.
+Line = tuple[str, str, bool, dict[int, Score]]
+
+
+def pass_at_k(run: Run) -> Figure | None:
+    """A panel a world: pass@k against k after every stage, with 95 % intervals."""
+    found = passk(run)
+    if not found:
+        return None
+    figure, panels = _panels(len(found))
+    for axes, (world, stages) in zip(panels, found.items(), strict=True):
+        lines = [(stage, stage, True, ks) for stage, ks in stages.items()]
+        _draw(axes, lines)
+        axes.set_xscale("log", base=2)
+        _ticks(axes, lines)
+        ends = [(stage, max(ks), 100 * ks[max(ks)].mean) for stage, ks in stages.items()]
+        label_ends(axes, [(k, y, f"{stage} {y:.0f}", colour(stage)) for stage, k, y in ends], 9)
+        axes.set_title(f"{world}, pass@k (%)")
+        axes.set_xlabel("attempts k")
+    return figure
+
+
+def by_length(run: Run) -> Figure | None:
+    """A panel a world: accuracy by length, in chat after every stage and in the first stage's best plain format."""
+    found: dict[str, list[Line]] = {}
+    for world, scores in worlds(run).items():
+        lines = [(stage, stage, True, s.by_length) for (stage, form), s in scores.items() if form == "chat"]
+        first = run.stages[0]
+        best = best_format({key: s for key, s in scores.items() if s.by_length}, first)
+        if best and best[0] != "chat":
+            lines.insert(0, (f"{first}, {best[0]}", first, False, best[1].by_length))
+        if lines := [line for line in lines if line[3]]:
+            found[world] = lines
+    if not found:
+        return None
+    figure, panels = _panels(len(found))
+    for axes, (world, lines) in zip(panels, found.items(), strict=True):
+        _draw(axes, lines)
+        _ticks(axes, lines)
+        axes.set_title(f"{world}, accuracy (%)")
+        axes.set_xlabel("length of the problem (steps)")
+        legend = axes.legend(
+            loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False, fontsize=8, handlelength=1.9
+        )
+        for text, line in zip(legend.get_texts(), lines, strict=True):
+            text.set_color(colour(line[1]))
+    return figure
+
+
+def _panels(count: int) -> tuple[Figure, list[Axes]]:
+    """A lone panel is half a page wide, for two to stand side by side."""
+    columns = min(3, count)
+    lines = ceil(count / columns)
+    figure = Figure(figsize=(4.7 if count == 1 else 9.6, 2.7 * lines), layout="constrained")
+    grid = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for unused in grid[count:]:
+        unused.set_visible(False)
+    return figure, grid[:count]
+
+
+def _draw(axes: Axes, lines: list[Line]) -> None:
+    for name, stage, solid, points in lines:
+        hue = colour(stage)
+        axes.plot(
+            list(points), [100 * s.mean for s in points.values()],
+            color=hue, marker=marker(stage), markersize=4.2, label=name,
+            linestyle="-" if solid else (0, (4, 2)), markerfacecolor=hue if solid else LIGHT["paper"],
+        )  # fmt: skip
+        for x, s in points.items():
+            if s.low is not None and s.high is not None:
+                axes.plot([x, x], [100 * s.low, 100 * s.high], color=hue, linewidth=3.2, alpha=0.35)
+    axes.set_ylim(-4, 106)
+    axes.set_yticks([0, 25, 50, 75, 100])
+
+
+def _ticks(axes: Axes, lines: list[Line]) -> None:
+    ticks = sorted({x for line in lines for x in line[3]})
+    axes.set_xticks(ticks, [str(t) for t in ticks])
+    axes.minorticks_off()

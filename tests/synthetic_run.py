@@ -1,0 +1,182 @@
+"""A run folder with the shape of a real one and made-up but plausible numbers, for the tests of the report."""
+
+import json
+import math
+import random
+from pathlib import Path
+
+WORLDS = ("chain", "sums", "rules", "facts")
+CHAT = {  # accuracy after pretrain, sft and rl
+    "chain": (0.004, 0.34, 0.915),
+    "sums": (0.002, 0.91, 0.93),
+    "rules": (0.0, 0.999, 1.0),
+    "facts": (0.0, 0.62, 0.6),
+}
+BASE = {"chain": {"worked": 0.86, "direct": 0.07}, "sums": {"worked": 0.96, "direct": 0.31}}
+CONFIG = """name = "synthetic"
+preset = "laptop"
+seed = 1
+
+[model]
+depth = 4
+context = 256
+
+[pretrain]
+budget = "flops=4e12"
+text = "a <b> & \\"c\\""
+
+[rl]
+samples = 16
+temperature = 1.0
+"""
+
+
+def estimate(mean: float, n: int = 400) -> dict:
+    half = 1.96 * math.sqrt(max(mean * (1 - mean), 0.002) / n)
+    return {"mean": mean, "low": max(0.0, mean - half), "high": min(1.0, mean + half), "n": n}
+
+
+def world(name: str, place: int) -> dict:
+    formats = {"chat": estimate(CHAT[name][place]) | {"format_rate": (0.01, 0.998, 1.0)[place]}}
+    for form, mean in BASE.get(name, {}).items():
+        formats[form] = estimate(max(0.0, mean - 0.1 * place), 200) | {"format_rate": 0.97}
+    if name == "chain":
+        for form, measured in formats.items():
+            reach = {"chat": (0.0, 3.3, 7.4)[place], "worked": 7.2, "direct": 1.2}[form]
+            measured["by_length"] = {
+                str(length): estimate(1 / (1 + math.exp(2.2 * (length - reach))), 50)
+                for length in range(1, 10)
+            }
+    return formats
+
+
+def stage(place: int) -> dict:
+    return {
+        "dev_bits_per_byte": (1.412, 1.431, 1.44)[place],
+        "gate": {
+            "accuracy": 0.9985, "shuffled": 0.127, "books": 1000, "tokens": 8000, "chance": 0.125, "passed": True
+        },
+        "worlds": {name: world(name, place) for name in WORLDS},
+        "passk": {
+            "chain": {
+                "pass@1": estimate((0.01, 0.29, 0.84)[place], 100),
+                "pass@4": estimate((0.03, 0.45, 0.95)[place], 100),
+                "pass@16": estimate((0.08, 0.61, 0.98)[place], 100),
+            }
+        },
+    }  # fmt: skip
+
+
+def summary() -> dict:
+    return {
+        "name": "synthetic", "seed": 1, "version": "0.1.0", "parameters": 1_204_224, "vocab": 1024, "context": 256,
+        "device": "cpu", "threads": 2, "torch": "2.13.0",
+        "seconds": {"pretrain": 301.2, "sft": 45.5, "rl": 184.0, "evaluation": 63.0, "total": 593.7},
+        "stages": {name: stage(place) for place, name in enumerate(("pretrain", "sft", "rl"))},
+        "gain": {
+            "world": "chain", "from": "sft", "to": "rl", "n": 400, "before": 0.34, "after": 0.915,
+            "difference": {"mean": 0.575, "low": 0.525, "high": 0.624, "n": 400},
+            "best_before": {"stage": "pretrain", "format": "worked", **estimate(0.86, 200)},
+            "beyond": {"mean": 0.055, "low": 0.011, "high": 0.098, "n": 200},
+            "verdict": "beyond the base",
+        },
+        "compression": {"bytes": 1_843_221, "model": 1.912, "xz -9e": 2.304, "gzip -9": 3.011},
+    }  # fmt: skip
+
+
+def steps(rng: random.Random) -> list[dict]:
+    rows = []
+    for name, count in (("pretrain", 560), ("sft", 120), ("rl", 56)):
+        for step in range(1, count + 1):
+            t = step / count
+            metrics: dict = {"lr": 0.02 * (1 - t)}
+            dev: dict = {}
+            every = {"pretrain": 40, "sft": 20, "rl": 7}[name]
+            if name == "rl":
+                dead = 0.15 + 0.5 * t
+                metrics |= {
+                    "reward": 0.3 + 0.6 * (1 - math.exp(-5 * t)) + rng.gauss(0, 0.03),
+                    "entropy": 0.31 * math.exp(-2 * t) + 0.03 + rng.gauss(0, 0.008),
+                    "zero_variance": max(0.0, min(1.0, dead + rng.gauss(0, 0.05))),
+                    "answer_tokens": 24 + 14 * (1 - math.exp(-4 * t)) + rng.gauss(0, 1),
+                    "loss": rng.gauss(0, 0.05),
+                }
+                if step % every == 0:
+                    dev = {
+                        "score": 0.34 + 0.56 * (1 - math.exp(-6 * t)),
+                        "chain": 0.9,
+                        "bits_per_byte": 1.436,
+                    }
+            else:
+                start, end = {"pretrain": (6.9, 1.05), "sft": (1.3, 0.21)}[name]
+                level = end + (start - end) * math.exp(-7 * t)
+                metrics["loss"] = level * (1 + rng.gauss(0, 0.05))
+                if step % every == 0:
+                    dev = {
+                        "loss": level * 1.03,
+                        "bits_per_byte": level * 1.35 if name == "pretrain" else 1.43,
+                    }
+            row = {
+                "stage": name,
+                "step": step,
+                "progress": t,
+                "seconds": 0.3 * step,
+                "spent": {"flops": 1e9 * step},
+            }
+            rows.append(row | {"metrics": metrics} | ({"dev": dev} if dev else {}))
+    return rows
+
+
+def samples() -> list[dict]:
+    asks = {
+        "pretrain": ("chain", "a=3; b=a+4; c=b*2; c=?", "\na town was", 0.0),
+        "sft": ("sums", "<b>47+38=?</b> & more", "7+8=15 4+3+1=8 #85", 1.0),
+        "rl": ("chain", "k=7; q=k*3; t=q-9; t=?", "k=7, q=7*3=21,\n t=21-9=12 #12", 1.0),
+    }
+    rows = []
+    for name, (world_name, prompt, reply, reward) in asks.items():
+        for step in (1, 50):
+            tokens = [*reply, "<|end|>"]
+            chances = [0.02 + 0.97 * abs(math.sin(i + step)) for i in range(len(tokens))]
+            rows.append(
+                {
+                    "stage": name,
+                    "step": step,
+                    "world": world_name,
+                    "prompt": prompt,
+                    "reply": reply,
+                    "reward": reward if step == 50 else 0.0,
+                    "tokens": tokens,
+                    "probabilities": chances,
+                }
+            )
+    return rows
+
+
+def ledger() -> dict:
+    def cost(
+        flops: float, tokens: int, sampled: int = 0, trained: int = 0, rollouts: int = 0, bits: float = 0.0
+    ) -> dict:
+        return dict(
+            flops=flops, tokens=tokens, sampled=sampled, trained=trained, rollouts=rollouts, bits=bits
+        )
+
+    return {
+        "pretrain/fit": cost(3.1e13, 4_587_520, trained=4_587_520),
+        "pretrain/evaluate": cost(2.2e12, 612_000, sampled=401_000, rollouts=9_000),
+        "sft/fit": cost(1.4e12, 210_000, trained=180_000),
+        "rl/sample": cost(2.9e12, 801_000, sampled=520_000, rollouts=16_128, bits=9_213.5),
+        "rl/fit": cost(5.6e12, 801_000, trained=520_000),
+    }
+
+
+def write_run(folder: Path) -> Path:
+    """Write a whole, finished run under `folder` and return it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = steps(random.Random(0))
+    (folder / "config.toml").write_text(CONFIG)
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in samples()))
+    (folder / "ledger.json").write_text(json.dumps(ledger()))
+    (folder / "summary.json").write_text(json.dumps(summary()))
+    return folder

@@ -1,0 +1,261 @@
+"""The report: one offline page that says what the run's files say, that they are unfinished, or that they are broken."""
+
+import ast
+import itertools
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from synthetic_run import ledger, summary, write_run
+
+from nanoschool import report
+from nanoschool.report.reading import read
+from nanoschool.report.scores import Score, interval, ns, percent
+from nanoschool.report.style import LIGHT, spread
+from nanoschool.types import UserError
+
+VOID = {"meta", "br", "link", "img", "hr"}
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order, and collects what a reader would see and what a browser would fetch."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text, self.headings, self.titles, self.fetched = [], [], [], []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append(tag)
+        values = dict(attrs)
+        self.titles += [values["title"]] if "title" in values else []
+        self.fetched += [v for k, v in attrs if k in ("src", "href", "xlink:href") and not v.startswith("#")]
+        assert tag != "script"
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+        if self.open and self.open[-1] == "h2":
+            self.headings.append(data)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("runs") / "synthetic")
+
+
+@pytest.fixture(scope="module")
+def html(run):
+    path = report.write(run)
+    assert path == run / "report.html"
+    return path.read_text(encoding="utf-8")
+
+
+def svgs(html):
+    return re.findall(r"<svg .*?</svg>", html, flags=re.S)
+
+
+def test_the_page_is_whole_and_offline(html):
+    page = Page(html)
+    assert page.fetched == []
+    assert "@import" not in html and "url(http" not in html
+    assert page.headings == [
+        "What it can do", "What practice changed", "How it learned", "Does it read?", "Against compressors",
+        "In its own words", "What it cost", "Settings",
+    ]  # fmt: skip
+    assert "Not finished" not in html
+    assert len(html) < 600_000
+
+
+def test_charts_are_vector_themed_and_do_not_share_ids(html):
+    drawn = svgs(html)
+    assert len(drawn) == 8  # accuracy, gain, pass@k, length, practice, loss, bits per byte, compression
+    ids = []
+    for one in drawn:
+        root = ElementTree.fromstring(one)
+        own = {e.attrib["id"] for e in root.iter() if "id" in e.attrib}
+        used = set(re.findall(r"#([mp][0-9a-f]{10})", one))
+        assert used <= own
+        ids += own
+        assert not re.search(r"#[0-9a-f]{6}\b", one), "a colour that would not turn dark with the page"
+        assert root.attrib["aria-label"] and "width" not in root.attrib and "viewBox" in root.attrib
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r"var\(--([a-z]+)\)", html)) <= {*LIGHT, "unsure", "font", "hue", "share", "u"}
+
+
+def test_every_caption_states_its_n(html):
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", html)
+    assert len(captions) == 8
+    for caption in captions:
+        assert "n = " in caption or "one seed" in caption, caption
+
+
+def test_the_numbers_are_those_of_the_files(html):
+    text = " ".join("".join(Page(html).text).split())
+    for number in (
+        "+57.5 points", "[52.5, 62.4]", "34.0 % → 91.5 %",  # gain
+        "99.85 %", "12.7 %", "12.5 %", "1,000",  # gate
+        "8 → 61 → 98 %",  # pass@16
+        "1.412", "1.20 M parameters", "vocabulary 1,024", "9 min 54 s", "16,128", "4,587,520",
+        "Beyond the base.", "pretrain, worked, 86.0 %", "+5.5 points [1.1, 9.8]", "n = 50", "n = 1,843,221 bytes",
+    ):  # fmt: skip
+        assert number in text, number
+
+
+def test_the_ledger_adds_up(html):
+    flops = sum(account["flops"] for account in ledger().values())
+    text = "".join(Page(html).text)
+    assert f"{flops:.3g}".replace("e+", "e") in text
+    shares = [float(s) for s in re.findall(r'class="bar" style="--share:([\d.]+)%"', html)]
+    assert len(shares) == len(ledger()) + 2 + 1  # sums of pretrain and rl, and of all
+    assert sum(shares[i] for i in (0, 1, 3, 4, 5)) == pytest.approx(100, abs=0.3) and shares[-1] == 100
+
+
+def test_transcripts_carry_each_tokens_probability_and_escape_the_text(html):
+    page = Page(html)
+    assert "'<|end|>': 0." in " ".join(page.titles)
+    assert "<b>47+38=?</b> & more" in "".join(page.text)  # shown as written, not as markup
+    assert len(page.titles) > 80 and all(re.search(r": [01]\.\d{4}$", title) for title in page.titles)
+    assert 'a <b> & "c"' in "".join(page.text).replace("\\", "")  # the settings too
+
+
+def test_elicitation_is_called_so(run, tmp_path):
+    folder = write_run(tmp_path / "run")
+    data = summary()
+    data["gain"] |= {
+        "verdict": "elicitation",
+        "beyond": {"mean": -0.01, "low": -0.05, "high": 0.03, "n": 200},
+    }
+    (folder / "summary.json").write_text(json.dumps(data))
+    html = report.write(folder).read_text()
+    assert "<b>Elicitation.</b> Practice does not beat" in html and "-1.0 points [-5.0, 3.0]" in html
+
+
+def test_same_files_same_page_and_nothing_else_is_touched(run, html):
+    before = {p.name: p.read_bytes() for p in run.iterdir()}
+    report.write(run)
+    assert {p.name: p.read_bytes() for p in run.iterdir()} == before
+
+
+def test_what_is_missing_is_said(tmp_path):
+    folder = write_run(tmp_path / "going")
+    for name in ("summary.json", "ledger.json"):
+        (folder / name).unlink()
+    lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_text("".join(lines[:100]) + lines[100][:25])
+    html = report.write(folder).read_text()
+    Page(html)
+    assert "Not finished." in html and "torn off" in html
+    for name in ("summary.json", "ledger.json", "the evaluation after pretrain", "the stage sft"):
+        assert name in html
+    assert len(svgs(html)) == 2  # loss and bits per byte are there already
+    assert len(read(folder).steps) == 100
+
+
+def test_a_run_that_has_only_settings_has_a_page(tmp_path):
+    (tmp_path / "config.toml").write_text("seed = 1\n")
+    assert "Not finished." in report.write(tmp_path).read_text()
+
+
+def test_a_few_steps_and_odd_numbers_are_drawn(tmp_path):
+    folder = write_run(tmp_path / "tiny")
+    rows = [
+        {
+            "stage": "pretrain",
+            "step": 1,
+            "progress": 0.5,
+            "metrics": {"loss": 2.0},
+            "dev": {"bits_per_byte": 2.0},
+        },
+        {"stage": "pretrain", "step": 2, "progress": 1.0, "metrics": {"loss": float("nan")}},
+        {"stage": "rl", "step": 1, "progress": 1.0, "metrics": {"reward": 0.0, "entropy": 0, "loss": None}},
+        {"stage": "dpo", "step": 1, "progress": 1.0, "metrics": {"loss": 0.7}},
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read(folder).stages == ["pretrain", "sft", "rl", "dpo"]
+    assert len(svgs(report.write(folder).read_text())) == 8
+
+
+def test_a_resumed_runs_repeated_steps_count_once(tmp_path):
+    rows = [
+        {"stage": "sft", "step": step, "metrics": {"loss": value}}
+        for step, value in ((1, 3), (2, 9), (2, 2.5), (3, 2))
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read(tmp_path).curve("sft", "loss") == ([1, 2, 3], [3, 2.5, 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("metrics.jsonl", '{"stage": "rl", "step": 1}\n{"stage": \n', "metrics.jsonl, line 2, column 11: not JSON"),
+        ("metrics.jsonl", '{"step": 1}\n', "metrics.jsonl, line 1: a step needs a stage"),
+        ("metrics.jsonl", '\n[1]\n', "metrics.jsonl, line 2: expected an object, found [1]"),
+        ("metrics.jsonl", '{"stage": "rl", "step": 1, "metrics": {"kl": "x"}}\n', "line 1: metrics.kl: expected a number"),
+        ("samples.jsonl", '{"tokens": ["a"], "probabilities": []}\n', "samples.jsonl, line 1: 1 tokens but 0 prob"),
+        ("samples.jsonl", '{"tokens": [7], "probabilities": [1]}\n', "line 1: tokens: an entry of this list has the wrong"),
+        ("ledger.json", '{"rl": {"flop": 1}}', "ledger.json: rl: unknown cost 'flop'"),
+        ("ledger.json", '{"rl": \n {"flops" 1}}', "ledger.json, line 2, column 11: not JSON"),
+        ("ledger.json", "", "ledger.json, line 1, column 1: not JSON"),
+        ("config.toml", "seed = \n", "config.toml: not TOML: Invalid value (at line 1"),
+        ("summary.json", '{"stages": {"rl": {"gate": {"passed": 1}}}}', "stages.rl.gate.passed: expected true or false"),
+        ("summary.json", '{"stages": {"rl": {"worlds": {"sums": {"chat": {"n": 3}}}}}}', "sums.chat: a score needs a mean"),
+        ("summary.json", '{"stages": {"rl": {"passk": {"sums": {"best": {"mean": 3}}}}}}', "sums.best: expected pass@"),
+        ("summary.json", '{"parameters": true}', "summary.json: parameters: expected a number, found True"),
+    ],
+)  # fmt: skip
+def test_a_broken_file_is_named_with_its_place_and_the_old_report_stays(tmp_path, name, content, said):
+    folder = write_run(tmp_path / "run")
+    (folder / "report.html").write_text("old")
+    (folder / name).write_text(content)
+    with pytest.raises(UserError) as error:
+        report.write(folder)
+    assert said in str(error.value) and "\n" not in str(error.value)
+    assert (folder / "report.html").read_text() == "old"
+    assert not list(folder.glob(".report-*"))
+
+
+def test_what_is_no_run_folder_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no such run folder"):
+        report.write(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="not a run folder"):
+        report.write(tmp_path)
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"stage": "\xff"}\n')
+    with pytest.raises(UserError, match="not UTF-8 at byte 11"):
+        report.write(tmp_path)
+
+
+def test_percent_never_rounds_to_certainty():
+    assert percent(0.9996) == "99.96 %" and percent(1.0) == "100.0 %" and percent(0.0001) == "0.01 %"
+    assert percent(None) == "–" and percent(0.999, 0) == "99.9 %"
+    assert interval(Score(0.5, 0.4, 0.6)) == "[40.0, 60.0]" and interval(Score(0.5)) == ""
+    assert ns([Score(1, n=400), Score(1, n=50)]) == "n = 50 to 400" and ns([]) == "n not stated"
+
+
+def test_labels_keep_their_distance_and_order():
+    placed = spread([1.0, 1.1, 50.0, 0.9], 5)
+    order = [placed[i] for i in (3, 0, 1, 2)]
+    assert order == sorted(order) and min(b - a for a, b in itertools.pairwise(order)) > 4.99
+    assert placed[2] == 50.0
+
+
+def test_the_report_is_a_leaf():
+    """It imports only types, ledger and itself of ours (design.md)."""
+    for path in Path(report.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nanoschool"):
+                assert re.match(r"nanoschool\.(types|ledger|report)\b", node.module), path
