@@ -46,7 +46,9 @@ def run(args: Sequence[str]) -> int:
     from nanoschool.settings import load_settings, presets
 
     if not args or args[0] in ("-h", "--help"):
-        print("usage: nanoschool run PRESET [flags]\n\nFlags of a preset: nanoschool run PRESET --help\n\nPresets:")
+        print(
+            "usage: nanoschool run PRESET [flags]\n\nFlags of a preset: nanoschool run PRESET --help\n\nPresets:"
+        )
         print("\n".join(f"  {name:<9} {_first_comment(path)}" for name, path in presets().items()))
         return 0
     settings = load_settings(args[0], args[1:])
@@ -80,8 +82,8 @@ def chat(args: Sequence[str]) -> int:
     if options.stage is not None and options.stage not in stages:
         raise UserError(f"run {name!r} has no stage {options.stage!r}: {nearest(options.stage, stages)}")
     there = [stage for stage in stages if (folder / "checkpoints" / stage).exists()]
-    stage = options.stage or (there[-1] if there else None)
-    raw = stage is not None and stages[stage].use == "pretrain"
+    stage = options.stage or (there[-1] if there else None)  # None: the first one is still under way
+    raw = stages[stage or next(iter(stages))].use == "pretrain"
     talk(load_policy(folder, stage), options, raw)
     return 0
 
@@ -127,7 +129,12 @@ def report(args: Sequence[str]) -> int:
     return 0
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"run": run, "chat": chat, "eval": evaluate, "report": report}
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "run": run,
+    "chat": chat,
+    "eval": evaluate,
+    "report": report,
+}
 
 
 def existing_run(runs_dir: Path, name: str) -> Path:

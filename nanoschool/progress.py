@@ -121,7 +121,9 @@ class Shown:
         assert self.live is not None
         row = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=1.0, completed=min(done, 1.0), width=24)
-        row.add_row(f"[bold]{stage}[/]", bar, f"{min(done, 1.0):4.0%}", self.budget, rate, f"{self.left(done)} left")
+        row.add_row(
+            f"[bold]{stage}[/]", bar, f"{min(done, 1.0):4.0%}", self.budget, rate, f"{self.left(done)} left"
+        )
         numbers = Text(f"step {step}  {_numbers(metrics)}", style="cyan")
         self.live.update(Group(row, numbers, Text(self.text, style="dim", no_wrap=True, overflow="ellipsis")))
 

@@ -3,86 +3,22 @@
 import itertools
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from nanoschool import envs, methods
-from nanoschool.ledger import Budget
-from nanoschool.options import fill, flat, nearest, parse, plain, struct
-from nanoschool.types import Environment, UserError
+from nanoschool.options import fill, flat, nearest, parse, struct
+from nanoschool.plan import Settings, Stage, checked, tables
+from nanoschool.types import UserError
 
-LEAST = {"model.depth": 1, "model.context": 16, "model.vocab": 264, "threads": 0, "seed": 0}
 VERSION = 1  # of the run folder's layout; a folder of another version is refused
 PRESETS = Path(__file__).parent / "presets"
 
 
 @dataclass(frozen=True)
-class Model:
-    """The size of the student; the rest of its shape follows from `depth`."""
-
-    depth: int = 3  # layers; sets width, heads and learning rates
-    context: int = 192  # tokens it can see at once
-    vocab: int = 1024  # tokens of its tokenizer, special ones included
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage of the school: a method with a budget."""
-
-    use: str  # the method: methods/USE.py
-    budget: str  # flops=… | tokens=… | rollouts=… | seconds=…
-    method: Any  # that method, with its settings
-    env: str = ""  # the world it happens in, where the method needs one
-    check: int = 50  # steps between looks at the dev split
-    save: int = 50  # steps between checkpoints
-
-
-@dataclass(frozen=True)
-class Mix:
-    """Shares of the pretraining text by world."""
-
-
-@dataclass(frozen=True)
-class Taught:
-    """Shares of the demonstrations by world."""
-
-
-@dataclass(frozen=True)
-class Worlds:
-    """Every world that is named, with its settings."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How much is measured before and after each stage: n is what an interval's width comes from."""
-
-    worlds: tuple[str, ...] = ()  # measured on their test split
-    problems: int = 400  # test problems a world, answered greedily
-    look: int = 64  # dev problems a world at each look during a stage
-    attempts: int = 16  # samples a problem for pass@k, k up to this
-    pass_problems: int = 100  # problems for pass@k
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that a run follows from, apart from the code and the text it reads."""
-
-    preset: str = ""  # where it came from
-    name: str = ""  # of its folder in `runs_dir`; the preset's name unless given
-    runs_dir: Path = Path("runs")  # where run folders are
-    seed: int = 1
-    text: Path | None = (
-        None  # a file or folder of .txt, .md, .jsonl, .jsonl.gz to read in place of our stories
-    )
-    device: str = "auto"  # auto, cpu, cuda or mps
-    threads: int = 0  # 0: as many as the machine has
-    stages: dict[str, Stage] = field(default_factory=dict)  # in order
-    model: Model = Model()
-    mix: dict[str, float] = field(default_factory=dict)  # shares of the pretraining text by world
-    taught: dict[str, float] = field(default_factory=dict)  # shares of the demonstrations by world
-    worlds: dict[str, Environment] = field(default_factory=dict)  # every world named here, with its settings
-    evaluation: Evaluation = Evaluation()
+class ByWorld:
+    """A flag for each world that the preset names."""
 
 
 def presets() -> dict[str, Path]:
@@ -104,20 +40,20 @@ def load_settings(preset: str, overrides: Sequence[str] = ()) -> Settings:
         settings = replace(settings, preset=path.stem, name=path.stem)
     if overrides:
         settings = _with_flags(settings, overrides, f"nanoschool run {preset}")
-    return _checked(settings, f"nanoschool run {preset}")
+    return checked(settings, f"nanoschool run {preset}")
 
 
 def load_run(run_dir: Path) -> Settings:
     """The settings that the run in this folder was made with."""
     path = run_dir / "config.toml"
-    return replace(_checked(_assemble(_read(path), str(path), {}), str(path)), runs_dir=run_dir.parent)
+    return replace(checked(_assemble(_read(path), str(path), {}), str(path)), runs_dir=run_dir.parent)
 
 
 def to_toml(settings: Settings) -> str:
     """The resolved settings as TOML, which `load_settings` reads back to the same."""
     import tomli_w
 
-    return tomli_w.dumps({"version": VERSION, **_table(settings)})
+    return tomli_w.dumps({"version": VERSION, **tables(settings)})
 
 
 def differences(old: Settings, new: Settings) -> list[str]:
@@ -125,7 +61,7 @@ def differences(old: Settings, new: Settings) -> list[str]:
 
     Device "auto" and 0 threads mean "as the run has it".
     """
-    was, now = flat(_table(old)), flat(_table(new))
+    was, now = flat(tables(old)), flat(tables(new))
     for key, open_choice in (("device", "auto"), ("threads", 0)):
         if now[key] == open_choice:
             now[key] = was[key]
@@ -197,9 +133,9 @@ def _with_flags(settings: Settings, args: Sequence[str], prog: str) -> Settings:
 
     stages = {n: struct(Stage, {"method": type(s.method)}, vars(s)) for n, s in settings.stages.items()}
     parts = {
-        "mix": struct(Mix, dict.fromkeys(settings.mix, float), settings.mix),
-        "taught": struct(Taught, dict.fromkeys(settings.taught, float), settings.taught),
-        "worlds": struct(Worlds, {name: type(w) for name, w in settings.worlds.items()}, settings.worlds),
+        "mix": struct(ByWorld, dict.fromkeys(settings.mix, float), settings.mix),
+        "taught": struct(ByWorld, dict.fromkeys(settings.taught, float), settings.taught),
+        "worlds": struct(ByWorld, {name: type(w) for name, w in settings.worlds.items()}, settings.worlds),
     }
     hints = {"preset": Suppress[str], "stages": tuple[str, ...]}
     hints |= {name: type(part) for name, part in (parts | stages).items()}
@@ -211,29 +147,3 @@ def _with_flags(settings: Settings, args: Sequence[str], prog: str) -> Settings:
     chosen = {name: Stage(**vars(read[name])) for name in read["stages"]}
     mappings = {name: vars(read[name]) for name in parts} | {"stages": chosen}
     return Settings(**{f.name: read[f.name] for f in fields(Settings)} | mappings)
-
-
-def _checked(settings: Settings, where: str) -> Settings:
-    """Refuse what cannot be meant, before anything is spent."""
-    for name, stage in settings.stages.items():
-        try:
-            Budget.parse(stage.budget, flops_per_second=1.0)
-        except ValueError as error:
-            raise UserError(f"{where}: {name}: {error}") from None
-    values = flat(_table(settings))
-    for key, least in LEAST.items():
-        if values[key] < least:
-            raise UserError(f"{where}: {key} is {values[key]}, must be at least {least}")
-    for key, shares in (("mix", settings.mix), ("taught", settings.taught)):
-        if any(share < 0 for share in shares.values()) or (shares and not any(shares.values())):
-            raise UserError(f"{where}: the shares of {key} must be 0 or more and not all 0")
-    if not settings.stages:
-        raise UserError(f'{where}: has no stages: write stages = ["pretrain"] and a table [pretrain]')
-    return settings
-
-
-def _table(settings: Settings) -> dict[str, Any]:
-    """The tables of a preset file again; `runs_dir` stays out, so that a run folder can be moved."""
-    table = {key: value for key, value in plain(settings).items() if key != "runs_dir"}
-    stages, worlds = table.pop("stages"), table.pop("worlds")
-    return {**table, "stages": list(stages), **stages, "worlds": worlds}

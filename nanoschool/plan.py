@@ -1,0 +1,108 @@
+"""plan: what a run is to do, as frozen dataclasses; `settings` reads them from preset files and flags."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nanoschool.ledger import Budget
+from nanoschool.options import flat, plain
+from nanoschool.types import Environment, UserError
+
+LEAST = {  # by the end of a key's name
+    "model.depth": 1,
+    "model.context": 16,
+    "model.vocab": 264,
+    "threads": 0,
+    "seed": 0,
+    "check": 1,
+    "save": 1,
+    "evaluation.problems": 1,
+    "evaluation.look": 1,
+    "evaluation.attempts": 1,
+    "evaluation.pass_problems": 1,
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """The size of the student; the rest of its shape follows from `depth`."""
+
+    depth: int = 3  # layers; sets width, heads and learning rates
+    context: int = 192  # tokens it can see at once
+    vocab: int = 1024  # tokens of its tokenizer, special ones included
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the school: a method with a budget."""
+
+    use: str  # the method: methods/USE.py
+    budget: str  # flops=… | tokens=… | rollouts=… | seconds=…
+    method: Any  # that method, with its settings
+    env: str = ""  # the world it happens in, where the method needs one
+    check: int = 50  # steps between looks at the dev split
+    save: int = 50  # steps between checkpoints
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How much is measured before and after each stage: n is what an interval's width comes from."""
+
+    worlds: tuple[str, ...] = ()  # measured on their test split
+    problems: int = 400  # test problems a world, answered greedily
+    look: int = 64  # dev problems a world at each look during a stage
+    attempts: int = 16  # samples a problem for pass@k, k up to this
+    pass_problems: int = 100  # problems for pass@k
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a run follows from, apart from the code and the text it reads."""
+
+    preset: str = ""  # where it came from
+    name: str = ""  # of its folder in `runs_dir`; the preset's name unless given
+    runs_dir: Path = Path("runs")  # where run folders are
+    seed: int = 1
+    text: Path | None = (
+        None  # a file or folder of .txt, .md, .jsonl, .jsonl.gz to read in place of our stories
+    )
+    device: str = "auto"  # auto, cpu, cuda or mps
+    threads: int = 0  # 0: as many as the machine has
+    stages: dict[str, Stage] = field(default_factory=dict)  # in order
+    model: Model = Model()
+    mix: dict[str, float] = field(default_factory=dict)  # shares of the pretraining text by world
+    taught: dict[str, float] = field(default_factory=dict)  # shares of the demonstrations by world
+    worlds: dict[str, Environment] = field(default_factory=dict)  # every world named here, with its settings
+    evaluation: Evaluation = Evaluation()
+
+
+def checked(settings: Settings, where: str) -> Settings:
+    """The same settings; raises UserError on what cannot be meant, before anything is spent."""
+    for name, stage in settings.stages.items():
+        try:
+            Budget.parse(stage.budget, flops_per_second=1.0)
+        except ValueError as error:
+            raise UserError(f"{where}: {name}: {error}") from None
+        if stage.method.needs_env and not stage.env:
+            raise UserError(f'{where}: {name}: {stage.use} practises in a world: name one, env = "chain"')
+    for key, value in flat(tables(settings)).items():
+        for end, least in LEAST.items():
+            if f".{key}".endswith(f".{end}") and value < least:
+                raise UserError(f"{where}: {key} is {value}, must be at least {least}")
+    for key, shares in (("mix", settings.mix), ("taught", settings.taught)):
+        if any(share < 0 for share in shares.values()) or (shares and not any(shares.values())):
+            raise UserError(f"{where}: the shares of {key} must be 0 or more and not all 0")
+    if settings.name in ("", ".", "..") or Path(settings.name).name != settings.name:
+        raise UserError(
+            f"{where}: name {settings.name!r} is no name of a folder; --runs-dir says where it is"
+        )
+    if not settings.stages:
+        raise UserError(f'{where}: has no stages: write stages = ["pretrain"] and a table [pretrain]')
+    return settings
+
+
+def tables(settings: Settings) -> dict[str, Any]:
+    """The tables of a preset file again; `runs_dir` stays out, so that a run folder can be moved."""
+    whole = {key: value for key, value in plain(settings).items() if key != "runs_dir"}
+    stages, worlds = whole.pop("stages"), whole.pop("worlds")
+    return {**whole, "stages": list(stages), **stages, "worlds": worlds}
