@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 EVERY = 5.0  # seconds between plain lines
+DRAWN_EVERY = 0.1  # seconds between pictures of the live block
 
 
 class Progress(Protocol):
@@ -104,16 +105,16 @@ class Lines:
 class Shown:
     """One live block: stage, bar, rate, time left, numbers, and the sample being produced; `say` prints above it."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self.console, self.clock = console, clock
         self.live: Live | None = None
-        self.left, self.name, self.budget, self.text = TimeLeft(), "", "", ""
+        self.left, self.name, self.budget, self.text, self.drawn = TimeLeft(clock), "", "", "", float("-inf")
 
     def stage(self, name: str, budget: str) -> None:
         self.close()
-        self.left, self.name, self.budget, self.text = TimeLeft(), name, budget, ""
-        self.live = Live(Text(name), console=self.console, refresh_per_second=8)
-        self.live.start()
+        self.left, self.name, self.budget, self.text = TimeLeft(self.clock), name, budget, ""
+        self.live = Live(Text(name), console=self.console, auto_refresh=False)  # drawn by us: no thread beside a run
+        self.live.start(refresh=True)
 
     def step(self, stage: str, step: int, done: float, metrics: Mapping[str, float], rate: str) -> None:
         if self.live is None or stage != self.name:
@@ -125,7 +126,10 @@ class Shown:
             f"[bold]{stage}[/]", bar, f"{min(done, 1.0):4.0%}", self.budget, rate, f"{self.left(done)} left"
         )
         numbers = Text(f"step {step}  {_numbers(metrics)}", style="cyan")
-        self.live.update(Group(row, numbers, Text(self.text, style="dim", no_wrap=True, overflow="ellipsis")))
+        sample = Text(self.text, style="dim", no_wrap=True, overflow="ellipsis")
+        due = self.clock() - self.drawn > DRAWN_EVERY or done >= 1.0
+        self.drawn = self.clock() if due else self.drawn
+        self.live.update(Group(row, numbers, sample), refresh=due)
 
     def sample(self, text: str) -> None:
         self.text = _one_line(text)
