@@ -16,9 +16,7 @@ FOLDER = Path(__file__).parent
 
 def names() -> list[str]:
     """The worlds of this folder, sorted. Modules without a WORLD (what worlds share) are none."""
-    return sorted(
-        path.stem for path in FOLDER.glob("*.py") if _exports_world(ast.parse(path.read_text("utf-8")))
-    )
+    return sorted(path.stem for path in FOLDER.glob("*.py") if _is_world(path))
 
 
 def describe() -> dict[str, str]:
@@ -37,8 +35,8 @@ def load(name: str) -> Environment:
     """
     if name.endswith(".py"):
         return _load_file(Path(name))
-    known = names()
-    if name not in known:
+    if not _is_world(FOLDER / f"{name}.py"):
+        known = names()
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
         raise UserError(f"unknown world {name!r}: did you mean {near[0]!r}? There are: {', '.join(known)}")
     return importlib.import_module(f"{__name__}.{name}").WORLD
@@ -60,7 +58,11 @@ def _load_file(path: Path) -> Environment:
     return module.WORLD
 
 
-def _exports_world(module: ast.Module) -> bool:
-    targets = [t for node in module.body if isinstance(node, ast.Assign) for t in node.targets]
-    targets += [node.target for node in module.body if isinstance(node, ast.AnnAssign)]
+def _is_world(path: Path) -> bool:
+    """Is this a file of ours that assigns WORLD? Read from the source, for importing all of them would take time."""
+    if path.parent != FOLDER or not path.is_file():
+        return False
+    body = ast.parse(path.read_text("utf-8")).body
+    targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
+    targets += [node.target for node in body if isinstance(node, ast.AnnAssign)]
     return any(isinstance(target, ast.Name) and target.id == "WORLD" for target in targets)

@@ -13,7 +13,7 @@ from random import Random
 from string import ascii_lowercase
 from typing import ClassVar
 
-from nanoschool.envs.common import NUMBER, draw, draw_train
+from nanoschool.envs.common import NUMBER, draw, draw_train, require
 from nanoschool.envs.scratchpad import Scratchpad, form
 from nanoschool.types import Document, Task
 
@@ -21,6 +21,7 @@ STEP = rf"[a-z]={NUMBER}[+*-]{NUMBER}={NUMBER}"
 OPERANDS = {"+": (1, 9), "-": (1, 9), "*": (2, 4)}
 OPERATIONS = "++--*"  # + and - are twice as likely as *
 HIGHEST = 99
+LONGEST = len(ascii_lowercase) - 1  # every value has a letter of its own
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,14 @@ class Chain(Scratchpad):
     reply_form: ClassVar[re.Pattern[str]] = form(STEP)
     endings: ClassVar[tuple[str, ...]] = ("1", "=1", "1=1", "+1=1", "1+1=1", "=1+1=1", "b=1+1=1", " b=1+1=1")
 
+    def __post_init__(self) -> None:
+        for setting in ("lengths", "document_lengths", "long_lengths"):
+            lengths = getattr(self, setting)
+            fine = bool(lengths) and all(1 <= length <= LONGEST for length in lengths)
+            require(fine, self.name, f"{setting}={lengths} must be numbers of steps from 1 to {LONGEST}")
+
     def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
-        return draw(self, lambda rng: self._task(rng, rng.choice(self.lengths)), split, count, seed)
+        return draw(self.name, lambda rng: self._task(rng, rng.choice(self.lengths)), split, count, seed)
 
     def document(self, rng: Random, level: float) -> Document:
         """One line about a train-split chain. The level changes nothing: lengths are settings."""

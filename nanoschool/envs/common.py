@@ -8,7 +8,7 @@ from collections.abc import Callable
 from random import Random
 from zlib import crc32
 
-from nanoschool.types import SPLITS, Environment, Task, UserError
+from nanoschool.types import SPLITS, Task, UserError
 
 Sampler = Callable[[Random], Task]
 
@@ -25,12 +25,18 @@ def split_of(problem: str) -> str:
     return {0: "test", 1: "dev"}.get(crc32(problem.encode("utf-8")) % 10, "train")
 
 
+def require(holds: bool, world: str, complaint: str) -> None:
+    """Check a world's setting as it is made. Raises UserError with the complaint, which says what to write."""
+    if not holds:
+        raise UserError(f"world {world}: {complaint}")
+
+
 def problem_of(task: Task) -> str:
     return task.problem
 
 
 def draw(
-    world: Environment,
+    world: str,
     sampler: Sampler,
     split: str,
     count: int,
@@ -39,12 +45,12 @@ def draw(
 ) -> list[Task]:
     """`count` tasks of `split`, no two with the same problem; a longer draw begins with the shorter one.
 
-    `key` gives the text that decides a task's split. Raises UserError for an unknown split, or when the world
-    has fewer such tasks than asked for.
+    `world` is its name, which the draw depends on; `key` gives the text that decides a task's split.
+    Raises UserError for an unknown split, or when the world has fewer such tasks than asked for.
     """
     if split not in SPLITS:
-        raise UserError(f"world {world.name}: unknown split {split!r}; write one of {', '.join(SPLITS)}")
-    rng = Random(f"{world.name}/{split}/{seed}")
+        raise UserError(f"world {world}: unknown split {split!r}; write one of {', '.join(SPLITS)}")
+    rng = Random(f"{world}/{split}/{seed}")
     tasks: dict[str, Task] = {}
     idle = 0
     while len(tasks) < count:
@@ -54,7 +60,7 @@ def draw(
             idle = 0
         elif (idle := idle + 1) >= PATIENCE:
             raise UserError(
-                f"world {world.name}: found only {len(tasks)} distinct {split} tasks of the {count} asked"
+                f"world {world}: found only {len(tasks)} distinct {split} tasks of the {count} asked"
                 " for; ask for fewer, or widen the world's settings"
             )
     return list(tasks.values())

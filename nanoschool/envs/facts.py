@@ -17,9 +17,11 @@ from typing import Any
 
 from nanoschool.envs import biographies
 from nanoschool.envs.biographies import ATTRIBUTES, VALUES, Person
-from nanoschool.envs.common import draw, split_of
+from nanoschool.envs.common import draw, require, split_of
 from nanoschool.envs.oneword import OneWord, answered
 from nanoschool.types import Document, Span, Task
+
+MOST_PEOPLE = 1000  # of the 1600 names; the others are for people outside the town
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,21 @@ class Facts(OneWord):
     town_seed: int = 0
     name: str = "facts"
 
+    def __post_init__(self) -> None:
+        fine = bool(self.kinds) and set(self.kinds) <= {"open", "closed"}
+        require(fine, self.name, f"kinds={self.kinds} must be of open, closed")
+        require(
+            0 < self.people <= MOST_PEOPLE, self.name, f"people={self.people} must be from 1 to {MOST_PEOPLE}"
+        )
+        shown = self.exposures[: self.people]
+        require(
+            any(shown) and min(shown) >= 0,
+            self.name,
+            f"exposures={self.exposures} must not be all 0, nor below",
+        )
+
     def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
-        return draw(self, self._task, split, count, seed, key=lambda task: task.data["person"])
+        return draw(self.name, self._task, split, count, seed, key=lambda task: task.data["person"])
 
     def choices(self, task: Task) -> Sequence[str]:
         return VALUES[task.data["attribute"]]

@@ -14,7 +14,6 @@ from nanoschool.types import Ask, Episode, Message, Oracle, Outcome, Task
 class OneWord:
     """Base of these worlds: a subclass says which words are answers, what is unknown, and the feedback."""
 
-    name: str
     replayable: ClassVar[bool] = True
     formats: ClassVar[tuple[str, ...]] = ("worked",)
 

@@ -15,7 +15,7 @@ from string import ascii_lowercase, ascii_uppercase
 from typing import ClassVar
 
 from nanoschool.envs import rulebooks
-from nanoschool.envs.common import draw, draw_train, leading_word, problem_of
+from nanoschool.envs.common import draw, draw_train, leading_word, problem_of, require
 from nanoschool.types import Ask, Document, Episode, Message, Oracle, Outcome, Task
 
 GAP = "no"
@@ -39,8 +39,23 @@ class Rules:
     replayable: ClassVar[bool] = True
     formats: ClassVar[tuple[str, ...]] = ("worked",)
 
+    def __post_init__(self) -> None:
+        for setting in ("size", "outputs"):
+            value = getattr(self, setting)
+            require(
+                2 <= value <= 26,
+                self.name,
+                f"{setting}={value} must be from 2 to 26, for symbols are letters",
+            )
+        require(self.entries > self.size, self.name, f"entries={self.entries} must be above size={self.size}")
+        require(
+            min(self.asked, default=0) >= 1,
+            self.name,
+            f"asked={self.asked} must be numbers of keys, 1 or more",
+        )
+
     def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
-        return draw(self, lambda rng: self._task(rng, self.size), split, count, seed)
+        return draw(self.name, lambda rng: self._task(rng, self.size), split, count, seed)
 
     def play(self, task: Task) -> Episode:
         reply = yield Ask(self._question(task))

@@ -23,7 +23,6 @@ def form(step: str) -> re.Pattern[str]:
 class Scratchpad:
     """Base of the worlds of written steps: a subclass says what is asked and what the right work is."""
 
-    name: str
     replayable: ClassVar[bool] = True
     formats: ClassVar[tuple[str, ...]] = ("worked", "direct")
     reply_form: ClassVar[re.Pattern[str]]

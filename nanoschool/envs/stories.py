@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from nanoschool.envs.common import draw, draw_train, words
+from nanoschool.envs.common import draw, draw_train, require, words
 from nanoschool.envs.oneword import OneWord, answered
 from nanoschool.types import Document, Task
 
@@ -83,8 +83,12 @@ class Stories(OneWord):
     question_share: float = 0.5
     name: str = "stories"
 
+    def __post_init__(self) -> None:
+        fine = bool(self.moves) and min(self.moves) >= 1
+        require(fine, self.name, f"moves={self.moves} must be numbers of events, 1 or more")
+
     def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
-        return draw(self, self._task, split, count, seed)
+        return draw(self.name, self._task, split, count, seed)
 
     def choices(self, task: Task) -> Sequence[str]:
         return PLACES if task.data["kind"] == "where" else PEOPLE
@@ -174,7 +178,7 @@ def _possible(
 
 def _tell(events: Sequence[Event], rng: Random) -> str:
     """The events in words, in order, with weather before and a feeling among them now and then."""
-    sentences = [rng.choice(WEATHER)] if rng.random() < 0.4 else []
+    sentences = [rng.choice(WEATHER)] if len(events) < 8 and rng.random() < 0.4 else []
     for what, *rest in events:
         then = "" if what in ("be", "lie") else rng.choice(THEN)
         sentences.append(then + rng.choice(WORDINGS[what]).format(*rest, look=rng.choice(LOOKS)))

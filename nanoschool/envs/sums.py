@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import ClassVar
 
-from nanoschool.envs.common import draw, draw_train
+from nanoschool.envs.common import draw, draw_train, require
 from nanoschool.envs.scratchpad import Scratchpad, form
 from nanoschool.types import Document, Task
 
@@ -35,8 +35,11 @@ class Sums(Scratchpad):
     reply_form: ClassVar[re.Pattern[str]] = form(STEP)
     endings: ClassVar[tuple[str, ...]] = ("1", "=1", "1=1", "+1=1", "-1=1", "1+1=1", " 1+1=1")
 
+    def __post_init__(self) -> None:
+        require(1 <= self.digits <= 8, self.name, f"digits={self.digits} must be from 1 to 8")
+
     def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
-        return draw(self, self._task, split, count, seed)
+        return draw(self.name, self._task, split, count, seed)
 
     def document(self, rng: Random, level: float) -> Document:
         """One line about a train-split sum. The level changes nothing."""
