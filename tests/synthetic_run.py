@@ -16,6 +16,7 @@ BASE = {"chain": {"worked": 0.86, "direct": 0.07}, "sums": {"worked": 0.96, "dir
 CONFIG = """name = "synthetic"
 preset = "laptop"
 seed = 1
+stages = ["pretrain", "sft", "rl"]
 
 [model]
 depth = 4
@@ -46,6 +47,17 @@ def world(name: str, place: int) -> dict:
             measured["by_length"] = {
                 str(length): estimate(1 / (1 + math.exp(2.2 * (length - reach))), 50)
                 for length in range(1, 10)
+            }
+    if name == "facts":
+        kinds, shown = ("closed", "two-hop"), (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+        for measured in formats.values():
+            measured["by_kind"] = {
+                k: estimate(measured["mean"] * s, 200) for k, s in zip(kinds, (1.2, 0.5), strict=True)
+            }
+            reach = [1 / (1 + math.exp(3 - i)) for i in range(len(shown))]
+            measured["by_exposure"] = {
+                str(e): {"mean": min(1, measured["mean"] * r * 1.5), "n": 36}
+                for e, r in zip(shown, reach, strict=True)
             }
     return formats
 
@@ -123,7 +135,9 @@ def steps(rng: random.Random) -> list[dict]:
                 "seconds": 0.3 * step,
                 "spent": {"flops": 1e9 * step},
             }
-            rows.append(row | {"metrics": metrics} | ({"dev": dev} if dev else {}))
+            rows.append(row | {"metrics": metrics})
+            if dev:  # a look at dev is a line of its own
+                rows.append({key: row[key] for key in ("stage", "step", "seconds", "spent")} | {"dev": dev})
     return rows
 
 

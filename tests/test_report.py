@@ -83,7 +83,9 @@ def test_the_page_is_whole_and_offline(html):
 
 def test_charts_are_vector_themed_and_do_not_share_ids(html):
     drawn = svgs(html)
-    assert len(drawn) == 8  # accuracy, gain, pass@k, length, practice, loss, bits per byte, compression
+    assert (
+        len(drawn) == 9
+    )  # accuracy, gain, pass@k, length, exposure, practice, loss, bits per byte, compression
     ids = []
     for one in drawn:
         root = ElementTree.fromstring(one)
@@ -99,7 +101,7 @@ def test_charts_are_vector_themed_and_do_not_share_ids(html):
 
 def test_every_caption_states_its_n(html):
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", html)
-    assert len(captions) == 8
+    assert len(captions) == 9
     for caption in captions:
         assert "n = " in caption or "one seed" in caption, caption
 
@@ -187,16 +189,23 @@ def test_a_few_steps_and_odd_numbers_are_drawn(tmp_path):
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert read(folder).stages == ["pretrain", "sft", "rl", "dpo"]
-    assert len(svgs(report.write(folder).read_text())) == 8
+    assert len(svgs(report.write(folder).read_text())) == 9
 
 
-def test_a_resumed_runs_repeated_steps_count_once(tmp_path):
+def test_a_look_at_dev_is_placed_by_the_steps_around_it(tmp_path):
     rows = [
-        {"stage": "sft", "step": step, "metrics": {"loss": value}}
-        for step, value in ((1, 3), (2, 9), (2, 2.5), (3, 2))
+        {"stage": "sft", "step": 0, "dev": {"bits_per_byte": 3}},
+        {"stage": "sft", "step": 1, "progress": 0.4, "metrics": {"loss": 2}},
+        {"stage": "sft", "step": 2, "progress": 0.8, "metrics": {"loss": 1}},
+        {"stage": "sft", "step": 2, "dev": {"bits_per_byte": 2}},
     ]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert read(tmp_path).curve("sft", "loss") == ([1, 2, 3], [3, 2.5, 2])
+    run = read(tmp_path)
+    assert run.curve("sft", "loss") == ([1, 2], [2, 1]) and run.curve("sft", "bits_per_byte", "dev") == (
+        [0, 2],
+        [3, 2],
+    )
+    assert [run.fraction("sft", step) for step in (0, 1, 2)] == [0, 0.4, 0.8]
 
 
 @pytest.mark.parametrize(

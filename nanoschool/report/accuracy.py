@@ -1,10 +1,12 @@
 """Dot-and-interval charts: accuracy on every world after every stage, and what one stage changed, pair by pair."""
 
+from collections.abc import Callable
 from math import ceil
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from nanoschool.report.node import Node
 from nanoschool.report.reading import Run
 from nanoschool.report.scores import Score, percent, score, worlds
 from nanoschool.report.style import LIGHT, colour, marker
@@ -47,17 +49,17 @@ def gain(run: Run) -> Figure | None:
     before, after = node.text("from") or "sft", node.text("to") or "rl"
     found = worlds(run).get(node.text("world") or "", {})
     best = node.node("best_before")
-    rows = [(f"{before} · chat", before, False, found.get((before, "chat")) or _bare(node, "before"))]
+    asked = [(f"{before} · chat", before, False, found.get((before, "chat")) or _bare(node, "before"))]
     if base := score(best):
         stage = best.text("stage") or "pretrain"
-        rows.append((f"{stage} · {best.text('format') or 'best'}", stage, True, base))
-    rows.append((f"{after} · chat", after, False, found.get((after, "chat")) or _bare(node, "after")))
-    rows = [row for row in rows if row[3]]
-    differences = [
+        asked.append((f"{stage} · {best.text('format') or 'best'}", stage, True, base))
+    asked.append((f"{after} · chat", after, False, found.get((after, "chat")) or _bare(node, "after")))
+    rows = [(name, stage, hollow, s) for name, stage, hollow, s in asked if s]
+    named = [
         (f"{after} − {before}", colour(after), score(node.node("difference"))),
         (f"{after} − best before", LIGHT["other"], score(node.node("beyond"))),
     ]
-    differences = [row for row in differences if row[2]]
+    differences = [(name, hue, s) for name, hue, s in named if s]
     if not rows or not differences:
         return None
     figure = Figure(figsize=(9.6, 1.75), layout="constrained")
@@ -85,12 +87,12 @@ def gain(run: Run) -> Figure | None:
     return figure
 
 
-def _bare(node, key: str) -> Score | None:
+def _bare(node: Node, key: str) -> Score | None:
     value = node.number(key)
     return None if value is None else Score(value)
 
 
-def _order(run: Run):
+def _order(run: Run) -> Callable[[tuple[str, str]], tuple[int, bool, str]]:
     return lambda key: (run.stages.index(key[0]), key[1] == "chat", key[1])
 
 

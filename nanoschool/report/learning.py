@@ -1,6 +1,7 @@
 """Charts of how a run learned: loss, bits per byte, and what reinforcement does to a policy step by step."""
 
 from collections.abc import Sequence
+from math import ceil
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,6 +18,7 @@ PRACTICE = {
     "entropy": "entropy (nats a token)",
     "zero_variance": "groups without variance",
     "answer_tokens": "answer length (tokens)",
+    "cut_off": "replies cut off",
     "kl": "KL",
 }
 
@@ -42,7 +44,9 @@ def _curve(axes: Axes, x: Sequence[float], y: Sequence[float], hue: str) -> np.n
 def loss(run: Run) -> Figure | None:
     """One panel a stage that minimises a loss: training steps, their running mean, and the dev loss as dots."""
     stages = [
-        s for s in run.stages if s != "rl" and (run.curve(s, "loss")[0] or run.curve(s, "loss", "dev")[0])
+        s
+        for s in run.stages
+        if s not in run.rewarded and (run.curve(s, "loss")[0] or run.curve(s, "loss", "dev")[0])
     ]
     if not stages:
         return None
@@ -65,7 +69,7 @@ def loss(run: Run) -> Figure | None:
         axes.set_xlabel("step")
         axes.set_xlim(0, max(x + dev_x))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    np.ravel(figure.axes)[0].set_ylabel("loss (nats a token)")
+    figure.axes[0].set_ylabel("loss (nats a token)")
     return figure
 
 
@@ -73,11 +77,9 @@ def bits_per_byte(run: Run) -> Figure | None:
     """Dev bits per byte through the whole school; each stage is one unit wide, whatever it cost."""
     curves = {}
     for place, stage in enumerate(run.stages):
-        rows = [
-            s for s in run.steps if s.stage == stage and "bits_per_byte" in s.dev and s.progress is not None
-        ]
-        if rows:
-            curves[stage] = [place + s.progress for s in rows], [s.dev["bits_per_byte"] for s in rows]
+        steps, values = run.curve(stage, "bits_per_byte", "dev")
+        if steps:
+            curves[stage] = [place + min(1.0, run.fraction(stage, step)) for step in steps], values
     if not curves:
         return None
     figure = Figure(figsize=(9.6, 2.4), layout="constrained")
@@ -107,17 +109,20 @@ def bits_per_byte(run: Run) -> Figure | None:
     return figure
 
 
-def practice(run: Run, stage: str = "rl") -> Figure | None:
+def practice(run: Run, stage: str) -> Figure | None:
     """Small panels of what a rewarded stage logs: reward (and its dev score), entropy, dead groups, answer length."""
     curves = {name: run.curve(stage, name) for name in PRACTICE}
     curves = {name: curve for name, curve in curves.items() if curve[0]}
     if not curves:
         return None
-    figure = Figure(figsize=(9.6, 2.15), layout="constrained")
+    columns = len(curves) if len(curves) <= 4 else 3
+    lines = ceil(len(curves) / columns)
+    figure = Figure(figsize=(9.6, 2.15 * lines), layout="constrained")
     hue = colour(stage)
-    for axes, (name, (x, y)) in zip(
-        np.ravel(figure.subplots(1, len(curves), squeeze=False)), curves.items(), strict=True
-    ):
+    grid = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for unused in grid[len(curves) :]:
+        unused.set_visible(False)
+    for axes, (name, (x, y)) in zip(grid, curves.items(), strict=False):
         trend = _curve(axes, x, y, hue)
         top = max(y)
         if name == "reward":

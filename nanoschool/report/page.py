@@ -6,9 +6,9 @@ from html import escape
 import matplotlib
 from matplotlib.figure import Figure
 
-from nanoschool.report import accuracy, learning, reach, tables, transcripts
+from nanoschool.report import accuracy, headline, learning, reach, tables, transcripts
 from nanoschool.report.reading import Run
-from nanoschool.report.scores import ns, passk, score, worlds
+from nanoschool.report.scores import NUMBERS, ns, passk, score, worlds
 from nanoschool.report.sheet import SHEET
 from nanoschool.report.style import RC, svg, theme
 
@@ -32,7 +32,7 @@ def _name(run: Run) -> str:
 
 def _body(run: Run) -> Iterator[str]:
     yield _head(run)
-    yield tables.cards(run)
+    yield headline.cards(run)
     yield from _section("What it can do", _worlds(run))
     yield from _section("What practice changed", _gain(run))
     yield from _section("How it learned", _learning(run))
@@ -74,7 +74,7 @@ def _head(run: Run) -> str:
     if torch := summary.text("torch"):
         facts.append(f"torch {torch}")
     times = summary.node("seconds")
-    spent = [f"{key} {tables.duration(value)}" for key in times if (value := times.number(key)) is not None]
+    spent = [f"{key} {headline.duration(value)}" for key in times if (value := times.number(key)) is not None]
     banner = ""
     if run.missing:
         banner = (
@@ -95,41 +95,43 @@ def _worlds(run: Run) -> Iterator[str]:
         f"{ns(scores)} a dot.",
     )
     yield tables.score_table(run)
+    yield tables.kind_table(run)
 
 
 def _gain(run: Run) -> Iterator[str]:
     gain = run.summary.node("gain")
     difference = score(gain.node("difference"))
-    if text := tables.verdict(gain):
+    if text := headline.verdict(gain):
         yield f"<p>{text}</p>"
     yield _figure(
         accuracy.gain(run),
         f"Greedy accuracy on held-out {gain.text('world') or 'problems'} before and after, and the difference problem by "
         f"problem with its 95 % bootstrap interval; {ns([difference])} pairs. Hollow: the best answer format before.",
     )
-    lengths = [
-        s for found in worlds(run).values() for entry in found.values() for s in entry.by_length.values()
-    ]
     attempts = [s for stages in passk(run).values() for ks in stages.values() for s in ks.values()]
     pair = _figure(
         reach.pass_at_k(run),
-        f"Chance that at least one of k sampled attempts is right (unbiased); {ns(attempts)} problems a point.",
-    ) + _figure(
-        reach.by_length(run),
-        f"Greedy accuracy by length of the problem; {ns(lengths)} a point. Dashed: the best format of the base model.",
+        f"Chance that at least one of k sampled attempts is right (unbiased, 95 % intervals); {ns(attempts)} problems.",
     )
+    for what, words in NUMBERS.items():
+        parts = [s for found in worlds(run).values() for e in found.values() for s in e.along(what).values()]
+        pair += _figure(
+            reach.along(run, what),
+            f"Greedy accuracy by {words}; {ns(parts)} a point. Dashed: the best plain format after the first stage.",
+        )
     yield f'<div class="pair">{pair}</div>' if pair else ""
-    rewarded = len(run.curve("rl", "reward")[0])
-    yield _figure(
-        learning.practice(run),
-        f"Practice, n = {rewarded} steps of one seed. Faint: each step; line: running mean of "
-        f"{learning.window(rewarded)} steps; black: greedy score on dev problems. A group whose attempts all earn the "
-        f"same reward has no variance and teaches nothing.",
-    )
+    for stage in run.rewarded:
+        count = len(run.curve(stage, "reward")[0])
+        yield _figure(
+            learning.practice(run, stage),
+            f"Practice ({stage}), n = {count} steps of one seed. Faint: each step; line: running mean of "
+            f"{learning.window(count)} steps; black: greedy score on dev problems. A group whose attempts all earn the "
+            f"same reward has no variance and teaches nothing.",
+        )
 
 
 def _learning(run: Run) -> Iterator[str]:
-    steps = {stage: len(run.curve(stage, "loss")[0]) for stage in run.stages if stage != "rl"}
+    steps = {stage: len(run.curve(stage, "loss")[0]) for stage in run.stages if stage not in run.rewarded}
     counts = ", ".join(f"{count} of {stage}" for stage, count in steps.items())
     yield _figure(
         learning.loss(run),

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nanoschool.report.reading import Run
-from nanoschool.report.scores import Score, best_format, passk, worlds
+from nanoschool.report.scores import NUMBERS, Score, best_format, passk, worlds
 from nanoschool.report.style import LIGHT, colour, label_ends, marker
 
 # One line of a panel: its name, its stage, whether it is solid (chat) or dashed (plain text), its points.
@@ -23,7 +23,9 @@ def pass_at_k(run: Run) -> Figure | None:
         lines = [(stage, stage, True, ks) for stage, ks in stages.items()]
         _draw(axes, lines)
         axes.set_xscale("log", base=2)
-        _ticks(axes, lines)
+        ticks = sorted({k for ks in stages.values() for k in ks})
+        axes.set_xticks(ticks, [str(k) for k in ticks])
+        axes.minorticks_off()
         ends = [(stage, max(ks), 100 * ks[max(ks)].mean) for stage, ks in stages.items()]
         label_ends(axes, [(k, y, f"{stage} {y:.0f}", colour(stage)) for stage, k, y in ends], 9)
         axes.set_title(f"{world}, pass@k (%)")
@@ -31,25 +33,28 @@ def pass_at_k(run: Run) -> Figure | None:
     return figure
 
 
-def by_length(run: Run) -> Figure | None:
-    """A panel a world: accuracy by length, in chat after every stage and in the first stage's best plain format."""
+def along(run: Run, what: str) -> Figure | None:
+    """A panel a world: accuracy along a number of `NUMBERS`, in chat after every stage, and in the first stage's best
+    plain format. The numbers stand evenly spaced, whatever their distances."""
     found: dict[str, list[Line]] = {}
     for world, scores in worlds(run).items():
-        lines = [(stage, stage, True, s.by_length) for (stage, form), s in scores.items() if form == "chat"]
+        lines = [(stage, stage, True, s.along(what)) for (stage, form), s in scores.items() if form == "chat"]
         first = run.stages[0]
-        best = best_format({key: s for key, s in scores.items() if s.by_length}, first)
+        best = best_format({key: s for key, s in scores.items() if s.along(what)}, first)
         if best and best[0] != "chat":
-            lines.insert(0, (f"{first}, {best[0]}", first, False, best[1].by_length))
+            lines.insert(0, (f"{first}, {best[0]}", first, False, best[1].along(what)))
         if lines := [line for line in lines if line[3]]:
             found[world] = lines
     if not found:
         return None
     figure, panels = _panels(len(found))
     for axes, (world, lines) in zip(panels, found.items(), strict=True):
-        _draw(axes, lines)
-        _ticks(axes, lines)
+        ticks = sorted({x for line in lines for x in line[3]})
+        place = {x: i for i, x in enumerate(ticks)}
+        _draw(axes, [(*line[:3], {place[x]: s for x, s in line[3].items()}) for line in lines])
+        axes.set_xticks(list(place.values()), [str(x) for x in ticks])
         axes.set_title(f"{world}, accuracy (%)")
-        axes.set_xlabel("length of the problem (steps)")
+        axes.set_xlabel(NUMBERS[what])
         legend = axes.legend(
             loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False, fontsize=8, handlelength=1.9
         )
@@ -82,9 +87,3 @@ def _draw(axes: Axes, lines: list[Line]) -> None:
                 axes.plot([x, x], [100 * s.low, 100 * s.high], color=hue, linewidth=3.2, alpha=0.35)
     axes.set_ylim(-4, 106)
     axes.set_yticks([0, 25, 50, 75, 100])
-
-
-def _ticks(axes: Axes, lines: list[Line]) -> None:
-    ticks = sorted({x for line in lines for x in line[3]})
-    axes.set_xticks(ticks, [str(t) for t in ticks])
-    axes.minorticks_off()

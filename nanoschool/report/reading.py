@@ -23,7 +23,7 @@ STAGES = (
 
 @dataclass(frozen=True)
 class Step:
-    """One line of metrics.jsonl."""
+    """One line of metrics.jsonl: what a step of training logged, or a look at dev between two steps."""
 
     stage: str
     step: int
@@ -70,6 +70,17 @@ class Run:
         points = [(step, row[name]) for step, row in rows if name in row and math.isfinite(row[name])]
         return [p[0] for p in points], [p[1] for p in points]
 
+    def fraction(self, stage: str, step: int) -> float:
+        """How far through its budget a stage was after `step` steps; a look at dev logs only the step."""
+        return max(
+            (s.progress or 0.0 for s in self.steps if s.stage == stage and s.step <= step), default=0.0
+        )
+
+    @property
+    def rewarded(self) -> list[str]:
+        """Stages that learn from a reward: what they minimise says nothing, what they earn does."""
+        return [stage for stage in self.stages if self.curve(stage, "reward")[0]]
+
 
 def read(folder: Path) -> Run:
     """Read `folder`. Raises UserError if it is no run folder or one of its files is malformed."""
@@ -78,19 +89,18 @@ def read(folder: Path) -> Run:
     if not any((folder / name).exists() for name in ("config.toml", "metrics.jsonl", "summary.json")):
         raise UserError(f"{folder}: not a run folder (no config.toml, metrics.jsonl or summary.json in it)")
     missing: list[str] = []
-    # A resumed run repeats the steps since its checkpoint: the last word counts.
-    steps = {(s.stage, s.step): s for s in read_lines(folder / "metrics.jsonl", _step, missing)}
+    settings = _settings(folder / "config.toml", missing)
     run = Run(
         folder=folder,
-        steps=list(steps.values()),
+        steps=read_lines(folder / "metrics.jsonl", _step, missing),
         samples=read_lines(folder / "samples.jsonl", _sample, missing),
         ledger=_ledger(read_object(folder / "ledger.json", missing)),
-        settings=_settings(folder / "config.toml", missing),
+        settings=settings,
         summary=read_object(folder / "summary.json", missing),
         missing=missing,
     )
     evaluated = run.summary.node("stages")
-    for stage in STAGES:
+    for stage in tomllib.loads(settings).get("stages", STAGES):
         if stage not in run.stages:
             missing.append(f"the stage {stage} (not begun)")
         elif stage not in evaluated:

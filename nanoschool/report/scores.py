@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from nanoschool.report.node import Node
 from nanoschool.report.reading import Run
 
+NUMBERS = {"length": "length of the problem (steps)", "exposure": "times shown in the text"}
+
 
 @dataclass(frozen=True)
 class Score:
@@ -16,7 +18,13 @@ class Score:
     high: float | None = None
     n: int | None = None
     format_rate: float | None = None  # share of replies in the asked format
-    by_length: dict[int, "Score"] = field(default_factory=dict)
+    by: dict[str, dict[str, "Score"]] = field(
+        default_factory=dict
+    )  # {"length": {"3": …}}: what the world counts
+
+    def along(self, what: str) -> dict[int, "Score"]:
+        """The scores by a number that the world counts, e.g. "length", ascending."""
+        return dict(sorted((int(key), s) for key, s in self.by.get(what, {}).items()))
 
 
 def score(node: Node) -> Score | None:
@@ -26,17 +34,19 @@ def score(node: Node) -> Score | None:
     mean, n = node.number("mean"), node.number("n")
     if mean is None:
         raise node.error("a score needs a mean")
-    lengths = node.node("by_length")
-    if wrong := [key for key in lengths if not key.isdecimal()]:
-        raise lengths.error("a length is a whole number", wrong[0])
-    by_length = {int(key): s for key in lengths if (s := score(lengths.node(key)))}
+    by = {}
+    for what in (key.removeprefix("by_") for key in node if key.startswith("by_")):
+        part = node.node(f"by_{what}")
+        if what in NUMBERS and (wrong := [key for key in part if not key.isdecimal()]):
+            raise part.error(f"{what} is a whole number", wrong[0])
+        by[what] = {key: s for key in part if (s := score(part.node(key)))}
     return Score(
         mean,
         node.number("low"),
         node.number("high"),
         None if n is None else int(n),
         node.number("format_rate"),
-        dict(sorted(by_length.items())),
+        by,
     )
 
 

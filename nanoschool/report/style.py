@@ -6,6 +6,7 @@ so the same picture turns dark with the page, without a script.
 
 import io
 import re
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -39,7 +40,7 @@ DARK = {
 MARKERS = {"pretrain": "o", "sft": "s", "rl": "D"}
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
-RC = {
+RC: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: it can be selected, and follows the page's font
     "font.size": 8.5,
     "text.color": LIGHT["ink"],

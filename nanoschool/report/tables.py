@@ -1,11 +1,10 @@
-"""The parts of the page that are words and tables: headline cards, scores, gate, transcripts, ledger, settings."""
+"""The tables of the page: scores by world and by kind of question, the reading gate, the ledger."""
 
 from html import escape
 
 from nanoschool.ledger import Cost
-from nanoschool.report.node import Node
 from nanoschool.report.reading import Run
-from nanoschool.report.scores import Score, interval, passk, percent, score, worlds
+from nanoschool.report.scores import Score, interval, percent, worlds
 
 
 def table(head: list[str], rows: list[str]) -> str:
@@ -23,77 +22,6 @@ def row(cells: list[str], kind: str = "") -> str:
 
 def stage_name(stage: str, rest: str = "") -> str:
     return f'<span class="stage {escape(stage)}">{escape(stage + rest)}</span>'
-
-
-def duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
-
-
-def cards(run: Run) -> str:
-    """The numbers that a reader wants first; one that is not known yet has no card."""
-    summary, cards = run.summary, []
-    stages, gain = summary.node("stages"), summary.node("gain")
-
-    def card(stage: str, name: str, big: str, *small: str) -> None:
-        lines = "".join(f"<span>{escape(line)}</span>" for line in small if line)
-        named = f'<span class="name">{escape(name)}</span>'
-        cards.append(f'<div class="card {escape(stage)}">{named}<b>{escape(big)}</b>{lines}</div>')
-
-    if change := score(gain.node("difference")):
-        before, after = gain.text("from") or "before", gain.text("to") or "after"
-        card(
-            after, f"{after} over {before}, {gain.text('world') or ''}", f"{100 * change.mean:+.1f} points",
-            f"95 % interval {interval(change)}, n = {change.n or gain.number('n') or 0:,}",
-            f"{percent(gain.number('before'))} → {percent(gain.number('after'))}, greedy, held out",
-        )  # fmt: skip
-    gates = [(stage, gate) for stage in run.stages if (gate := stages.node(stage).node("gate"))]
-    for stage, gate in gates[:1]:
-        card(
-            stage, "reading gate", percent(gate.number("accuracy"), 2),
-            f"shuffled book {percent(gate.number('shuffled'))}, chance {percent(gate.number('chance'))}",
-            f"n = {gate.number('books') or 0:,} unseen rule-books",
-        )  # fmt: skip
-    for stages_k in list(passk(run).values())[:1]:
-        ends = {stage: ks[max(ks)] for stage, ks in stages_k.items()}
-        k, last = max(max(ks) for ks in stages_k.values()), list(ends)[-1]
-        path = " → ".join(percent(s.mean, 0)[:-2] for s in ends.values())
-        card(
-            last,
-            f"pass@{k}, {next(iter(passk(run)))}",
-            f"{path} %",
-            " → ".join(ends),
-            f"n = {ends[last].n or 0:,} problems",
-        )
-    rates = [
-        (stage, s.format_rate)
-        for stage in run.stages
-        for s in _chats(run, stage)
-        if s.format_rate is not None
-    ]
-    if rates:
-        means = {
-            stage: [r for at, r in rates if at == stage] for stage in dict.fromkeys(at for at, _ in rates)
-        }
-        path = " → ".join(percent(sum(r) / len(r), 1)[:-2] for r in means.values())
-        card("sft", "answers in the chat format", f"{path} %", " → ".join(means), "mean over the worlds")
-    if (bits := stages.node("pretrain").number("dev_bits_per_byte")) is not None:
-        card("pretrain", "bits per byte, dev", f"{bits:.3f}", "after pretraining")
-    total = run.ledger.total()
-    if total.flops:
-        seconds = summary.node("seconds").number("total")
-        card(
-            "",
-            "cost",
-            f"{total.flops:.2g} FLOPs".replace("e+", "e"),
-            f"{total.tokens:,} tokens, {total.rollouts:,} rollouts",
-            duration(seconds) if seconds else "",
-        )
-    return f'<div class="cards">{"".join(cards)}</div>' if cards else ""
-
-
-def _chats(run: Run, stage: str) -> list[Score]:
-    return [s for found in worlds(run).values() for key, s in found.items() if key == (stage, "chat")]
 
 
 def score_table(run: Run) -> str:
@@ -124,6 +52,28 @@ def _key(key: tuple[str, str]) -> tuple[str, str]:
 def _formats(scores: dict[str, dict[tuple[str, str], Score]], stage: str) -> list[str]:
     forms = {form for found in scores.values() for at, form in found if at == stage}
     return sorted(forms, key=lambda form: (form == "chat", form))
+
+
+def kind_table(run: Run) -> str:
+    """A row for every world and kind of question, a column a stage: accuracy in chat."""
+    chats = {
+        (world, key[0]): s
+        for world, found in worlds(run).items()
+        for key, s in found.items()
+        if key[1] == "chat"
+    }
+    kinds = dict.fromkeys((world, kind) for (world, _), s in chats.items() for kind in s.by.get("kind", {}))
+
+    def cell(world: str, kind: str, stage: str) -> str:
+        s = chats[world, stage].by.get("kind", {}).get(kind) if (world, stage) in chats else None
+        return (
+            f"{percent(s.mean)}<small>{' · '.join(filter(None, [interval(s), f'n = {s.n}']))}</small>"
+            if s
+            else ""
+        )
+
+    rows = [row([escape(f"{w} · {k}"), *(cell(w, k, stage) for stage in run.stages)]) for w, k in kinds]
+    return table(["kind of question", *map(stage_name, run.stages)], rows) if kinds else ""
 
 
 def gate_table(run: Run) -> str:
@@ -167,17 +117,3 @@ def ledger_table(run: Run) -> str:
     rows.append(line("all", total, "sum"))
     names = ["account", "FLOPs", "tokens", "sampled", "trained", "rollouts", "bits", "share of FLOPs"]
     return table(names, rows) if accounts else ""
-
-
-def verdict(gain: Node) -> str:
-    """What the gain is, in one sentence that a sceptic would accept."""
-    best, beyond = gain.node("best_before"), score(gain.node("beyond"))
-    what = ", ".join(filter(None, [best.text("stage"), best.text("format"), percent(best.number("mean"))]))
-    base = f"the best answer that was there before ({what})"
-    against = f": {100 * beyond.mean:+.1f} points {interval(beyond)}" if beyond else ""
-    if gain.text("verdict") == "elicitation":
-        known = f"Practice does not beat {escape(base)}{against}"
-        return f"<b>Elicitation.</b> {known}. It brings out what was there."
-    if gain.text("verdict"):
-        return f"<b>{escape(gain.text('verdict').capitalize())}.</b> Compared with {escape(base)}{against}."
-    return ""
