@@ -1,0 +1,139 @@
+"""What rules, facts and stories owe beyond the contract: entropy, feedback, the reading gate, exposure, raw text."""
+
+from dataclasses import replace
+from itertools import pairwise
+from math import log2
+from random import Random
+
+from scripted import perform, text_of
+
+from nanoschool import envs
+from nanoschool.envs import common, rules
+from nanoschool.types import Task
+
+
+def test_a_prompted_word_answers_its_question():
+    for name in ("facts", "stories"):
+        for task in envs.load(name).tasks("train", 100):
+            ask, *_ = perform(envs.load(name).complete(task, "worked"), [""])[0]
+            assert ask.text.endswith(f"Q: {task.data['question']} A:")
+            for reply, reward in (
+                (f" {task.data['answer']}.", 1.0),
+                (f" {task.data['answer']}x", 0.0),
+                (" no", 0.0),
+            ):
+                assert perform(envs.load(name).complete(task, "worked"), [reply])[1].rewards == (reward,)
+
+
+def test_a_rule_book_row_goes_on_with_the_asked_output():
+    world = envs.load("rules")
+    for task in world.tasks("train", 100):
+        right = task.data["map"][task.data["asked"][0]]
+        ask = next(world.complete(task, "worked"))
+        assert ask.text.endswith(f"\n{task.data['name']}: {task.data['asked'][0]}")
+        for reply, reward in ((f" {right}, x no", 1.0), (f" {right}", 1.0), (f" {right}x", 0.0), ("", 0.0)):
+            assert perform(world.complete(task, "worked"), [reply])[1].rewards == (reward,)
+
+
+# The truth about rules
+
+
+def test_a_full_map_without_gaps_has_24_bits():
+    hidden = replace(envs.load("rules"), gaps=0, book=False, asked=(8,))
+    for task in hidden.tasks("test", 20):
+        assert hidden.oracle(task, []).entropy_bits == 24.0 == 8 * log2(8)
+        assert ":" not in next(hidden.play(task)).text
+        assert envs.load("rules").oracle(task, []).entropy_bits == 0.0
+    gapped = replace(hidden, gaps=2)
+    for task in gapped.tasks("test", 20):
+        gaps = list(task.data["map"].values()).count("no")
+        assert gapped.oracle(task, []).entropy_bits == 3.0 * (8 - gaps)
+
+
+def test_feedback_names_the_first_wrong_position():
+    world = envs.load("rules")
+    task = Task(
+        "rules", "", {"name": "tam", "map": dict(a="K", b="M", c="no", d="Q"), "asked": ["d", "a", "c"]}
+    )
+    for reply, fraction, feedback in (
+        ("tam: d Q, a K, c no", 1.0, ""),
+        ("tam: d M, a M, c no", 1 / 3, "wrong: d M, right: d Q"),
+        ("tam: d Q, a K", 2 / 3, "wrong: nothing, right: c no"),
+        ("tam: d Q, a K, c no, b M", 1.0, "wrong: b M, right: nothing"),
+        ("tum: d Q, a K, c no", 1.0, "wrong: tum, right: tam"),
+        ("I do not know", 0.0, "wrong: nothing, right: d Q"),
+    ):
+        outcome = perform(world.play(task), [reply])[1]
+        assert outcome.rewards == (float(feedback == ""),)
+        assert (outcome.info["fraction"], outcome.feedback) == (fraction, feedback)
+
+
+def test_the_reading_gate_asks_unseen_maps_and_shuffles_only_the_book():
+    world = envs.load("rules")
+    open_rows, shuffled = world.gate_rows(200, 5), world.gate_rows(200, 5, shuffled=True)
+    assert len(open_rows) == len(shuffled) == 200
+    moved = gaps = 0
+    for row, other in zip(open_rows, shuffled, strict=True):
+        assert row[1:] == other[1:]  # the same questions and answers
+        books = [
+            dict(entry.split(" ") for entry in r[0][0].partition(": ")[2].partition("\n")[0].split(", "))
+            for r in (row, other)
+        ]
+        answers = [span.strip() for span, learned in row if learned]
+        keys = [span.split(" ")[-1] for (span, _), (_, learned) in pairwise(row) if learned]
+        assert sorted(keys) == sorted(books[0]) and len(keys) == 8
+        assert [books[0][key] for key in keys] == answers
+        assert sorted(books[1].values()) == sorted(answers) and books[1].keys() == books[0].keys()
+        assert common.split_of(rules.problem(books[0])) == "test"
+        assert {f" {symbol}" for symbol in (*keys, *answers)} <= set(world.symbols())
+        moved += sum(books[0][key] != books[1][key] for key in keys)
+        gaps += answers.count("no")
+    assert moved / 1600 > 0.7 and gaps > 100
+
+
+def test_the_level_sets_the_size_of_a_book():
+    world = replace(envs.load("rules"), shares=(1.0, 0.0, 0.0))
+    for level, size in ((0.0, 2), (0.5, 5), (1.0, 8)):
+        for seed in range(20):
+            document = world.document(Random(seed), level)
+            assert document[0][0].count(",") + 1 == size
+            assert size + sum(learned for _, learned in document) == world.entries
+
+
+# The truth about people
+
+
+def test_exposure_is_what_documents_show():
+    world = replace(envs.load("facts"), town_share=1.0)
+    known = {
+        task.data["person"]: task.data["exposure"]
+        for task in replace(world, kinds=("closed",)).tasks("train", 300)
+    }
+    counts = dict.fromkeys(known, 0)
+    rng = Random(0)
+    for _ in range(4000):
+        text = text_of(world.document(rng, 1.0))
+        for name in known:
+            counts[name] += name in text
+    by_exposure = {}
+    for name, exposure in known.items():
+        by_exposure.setdefault(exposure, []).append(counts[name])
+    means = [sum(values) / len(values) for _, values in sorted(by_exposure.items())]
+    assert 0 not in by_exposure and means[-1] > 100 > means[0] and means[-3:] == sorted(means[-3:])
+
+
+def test_open_questions_are_answered_by_their_prompt_and_closed_ones_hide_four_bits():
+    world = envs.load("facts")
+    tasks = world.tasks("test", 150)
+    assert {task.data["kind"] for task in tasks} == {"open", "closed"}
+    for task in tasks:
+        prompt = next(world.play(task)).text
+        told = task.data["answer"] in prompt.split("What is")[0].replace(".", "").split()
+        assert told == (task.data["kind"] == "open")
+        assert world.oracle(task, []).entropy_bits == (0.0 if told else 4.0)
+        outcome = perform(world.play(task), ["nothing"])[1]
+        assert (
+            outcome.feedback
+            == f"the {task.data['attribute']} of {task.data['person']} is {task.data['answer']}"
+        )
+        assert not outcome.info["wellformed"]
