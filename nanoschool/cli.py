@@ -75,7 +75,6 @@ def chat(args: Sequence[str]) -> int:
 
     name, options = _target("chat", args, Chat())
     folder = existing_run(options.runs_dir, name)
-    from nanoschool.run import load_policy
     from nanoschool.settings import load_run
 
     stages = load_run(folder).stages
@@ -84,6 +83,8 @@ def chat(args: Sequence[str]) -> int:
     there = [stage for stage in stages if (folder / "checkpoints" / stage).exists()]
     stage = options.stage or (there[-1] if there else None)  # None: the first one is still under way
     raw = stages[stage or next(iter(stages))].use == "pretrain"
+    from nanoschool.run import load_policy
+
     talk(load_policy(folder, stage), options, raw)
     return 0
 

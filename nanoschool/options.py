@@ -1,4 +1,4 @@
-"""options: dataclasses from TOML tables and from flags (tyro, MIT); a wrong name gets one line with the nearest right one."""
+"""options: dataclasses from TOML tables and from flags (tyro, MIT); a wrong name gets one line, with the nearest."""
 
 import difflib
 import io

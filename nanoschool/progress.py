@@ -113,7 +113,9 @@ class Shown:
     def stage(self, name: str, budget: str) -> None:
         self.close()
         self.left, self.name, self.budget, self.text = TimeLeft(self.clock), name, budget, ""
-        self.live = Live(Text(name), console=self.console, auto_refresh=False)  # drawn by us: no thread beside a run
+        self.live = Live(
+            Text(name), console=self.console, auto_refresh=False
+        )  # drawn by us: no thread beside a run
         self.live.start(refresh=True)
 
     def step(self, stage: str, step: int, done: float, metrics: Mapping[str, float], rate: str) -> None:

@@ -106,13 +106,16 @@ def _assemble(table: dict[str, Any], where: str, uses: Mapping[str, str]) -> Set
             )
     settings = fill(Settings(), table, where)
     stages = {name: _stage(tables[name], f"{where} [{name}]", uses.get(name)) for name in order}
-    practised = [stage.env for stage in stages.values() if stage.env]
-    used = [*settings.mix, *settings.taught, *practised, *settings.evaluation.worlds, *worlds]
-    known = {}
-    for name in sorted(set(used)):
-        world = envs.load(name)
-        known[name] = fill(world, worlds.get(name, {}), f"{where} [worlds.{name}]")
-    return replace(settings, stages=stages, worlds=known)
+    written = {name: fill(envs.load(name), worlds[name], f"{where} [worlds.{name}]") for name in worlds}
+    return _with_worlds(replace(settings, stages=stages, worlds=written))
+
+
+def _with_worlds(settings: Settings) -> Settings:
+    """The same settings with every world that they name; those that nothing was written about as they are."""
+    practised = [stage.env for stage in settings.stages.values() if stage.env]
+    named = {*settings.mix, *settings.taught, *practised, *settings.evaluation.worlds, *settings.worlds}
+    worlds = {name: settings.worlds.get(name) or envs.load(name) for name in sorted(named)}
+    return replace(settings, worlds=worlds)
 
 
 def _stage(table: dict[str, Any], where: str, use: str | None) -> Stage:
@@ -146,4 +149,4 @@ def _with_flags(settings: Settings, args: Sequence[str], prog: str) -> Settings:
             raise UserError(f"{prog}: --stages has {name!r}: {nearest(name, stages)}")
     chosen = {name: Stage(**vars(read[name])) for name in read["stages"]}
     mappings = {name: vars(read[name]) for name in parts} | {"stages": chosen}
-    return Settings(**{f.name: read[f.name] for f in fields(Settings)} | mappings)
+    return _with_worlds(Settings(**{f.name: read[f.name] for f in fields(Settings)} | mappings))

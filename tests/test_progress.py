@@ -57,7 +57,16 @@ def test_the_live_block_shows_stage_budget_numbers_and_sample():
     show.close()
     show.close()
     said = out.getvalue()
-    for words in ("pretrain", " 50%", "100%", "17k tokens/s", "loss 1.23", "once upon a time", "[not markup]", "left"):
+    for words in (
+        "pretrain",
+        " 50%",
+        "100%",
+        "17k tokens/s",
+        "loss 1.23",
+        "once upon a time",
+        "[not markup]",
+        "left",
+    ):
         assert words in said
 
 

@@ -66,6 +66,13 @@ def test_another_method_brings_its_own_flags_and_keeps_what_both_know():
     assert changed.stages["rl"].use == "grpo"
 
 
+def test_a_world_named_by_a_flag_is_there():
+    changed = load_settings("laptop", ["--rl.env", "steps", "--evaluation.worlds", "steps", "rules"])
+    assert changed.stages["rl"].env == "steps"
+    assert changed.worlds["steps"].name == "steps"
+    assert changed.evaluation.worlds == ("steps", "rules")
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -84,6 +91,8 @@ def test_another_method_brings_its_own_flags_and_keeps_what_both_know():
         (["--threads", "-1"], "threads is -1"),
         (["--rl.save", "0"], "rl.save is 0"),
         (["--name", "../x"], "name"),
+        (["--rl.env", "chian"], "unknown world 'chian'"),
+        (["--rl.env", ""], "practises in a world"),
     ],
 )
 def test_a_wrong_flag_gets_one_line(flags, said, capfd):
