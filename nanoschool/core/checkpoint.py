@@ -122,7 +122,7 @@ def newest(root: Path, say: Callable[[str], None]) -> Checkpoint | None:
 
 
 def point(root: Path, link: str, target: str) -> None:
-    """Make `root/link` a relative symlink to the checkpoint `target`, replacing an earlier one in one step."""
+    """Make `root/link` a relative symlink to the checkpoint `target`, replacing any other in one step."""
     path = Path(root) / link
     with explained(path):
         os.stat(Path(root) / target)
@@ -134,7 +134,7 @@ def point(root: Path, link: str, target: str) -> None:
 
 
 def prune(root: Path, keep: int) -> list[str]:
-    """Delete all but the `keep` newest checkpoints and those a symlink points to; return the names of those gone.
+    """Delete all but the `keep` newest checkpoints and those a symlink points to; return their names.
 
     Folders with an unreadable manifest are neither counted nor deleted: they are the user's to look at. What
     a killed process left half written goes.
@@ -144,7 +144,7 @@ def prune(root: Path, keep: int) -> list[str]:
         raise ValueError(f"keep must be at least 1, not {keep}")
     known, _ = _survey(root)
     with explained(root):
-        linked = {p.resolve() for p in root.glob("*") if p.is_symlink()}
+        linked = {p.resolve() for p in root.glob("[!.]*") if p.is_symlink()}
         old = sorted(known, key=lambda p: -known[p])[keep:]
         doomed = [path for path in old if path.resolve() not in linked]
         for path in doomed + [p for p in root.glob(".tmp-*") if abandoned(p)]:
@@ -158,8 +158,8 @@ def prune(root: Path, keep: int) -> list[str]:
 def _survey(root: Path) -> tuple[dict[Path, int], list[Broken]]:
     """The checkpoints of `root` with their serials, and those without a readable manifest, who have none."""
     numbers, broken = {}, []
-    for path in sorted(root.glob("*")):
-        if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
+    for path in sorted(root.glob("[!.]*")):
+        if path.is_dir() and not path.is_symlink():
             try:
                 numbers[path] = read_manifest(path)["serial"]
             except Broken as reason:
