@@ -96,9 +96,10 @@ def _uses(overrides: Sequence[str]) -> dict[str, str]:
 def _assemble(table: dict[str, Any], where: str, uses: Mapping[str, str]) -> Settings:
     """Settings of a TOML table. A stage is a table that says what method it uses."""
     order, worlds = table.pop("stages", []), table.pop("worlds", {})
-    tables = {
-        key: table.pop(key) for key in list(table) if isinstance(table[key], dict) and "use" in table[key]
-    }
+    if not isinstance(order, list) or not isinstance(worlds, dict):
+        raise UserError(f'{where}: write stages = ["pretrain"] as a list, and [worlds.chain] as a table')
+    stage_like = [k for k, v in table.items() if isinstance(v, dict) and isinstance(v.get("use"), str)]
+    tables = {key: table.pop(key) for key in stage_like}
     for name in order:
         if name not in tables:
             raise UserError(
@@ -148,5 +149,6 @@ def _with_flags(settings: Settings, args: Sequence[str], prog: str) -> Settings:
         if name not in stages:
             raise UserError(f"{prog}: --stages has {name!r}: {nearest(name, stages)}")
     chosen = {name: Stage(**vars(read[name])) for name in read["stages"]}
-    mappings = {name: vars(read[name]) for name in parts} | {"stages": chosen}
-    return _with_worlds(Settings(**{f.name: read[f.name] for f in fields(Settings)} | mappings))
+    plan: dict[str, Any] = {f.name: read[f.name] for f in fields(Settings)}
+    plan |= {name: vars(read[name]) for name in parts} | {"stages": chosen}
+    return _with_worlds(Settings(**plan))

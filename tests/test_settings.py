@@ -113,6 +113,8 @@ def test_a_wrong_flag_gets_one_line(flags, said, capfd):
         ('use = "rloo"', 'use = "rlooo"', "unknown method 'rlooo'"),
         ('env = "chain"', 'env = "chains"', "unknown world 'chains'"),
         ('budget = "rollouts=', 'budget = "rollout=', "rl: budget"),
+        ('use = "rloo"', "use = 3", "stages has 'rl', but there is no such table"),
+        ('stages = ["pretrain", "sft", "rl"]', 'stages = "pretrain"', "as a list"),
         ("seed = 1", "seed = ", "cannot be read as TOML"),
         ("seed = 1", "seed = 1\nversion = 99", "is of version 99"),
         ("[evaluation]", "[worlds.chain]\nlong_shar = 1\n[evaluation]", "did you mean long_share?"),
