@@ -28,10 +28,10 @@ class Source:
 
 
 def read_text(path: str | Path, minimum: int = 1) -> list[Source]:
-    """The documents of a file, or of a folder and those in it, by sorted path; hidden and empty files left out.
+    """The documents of a file, or of a folder and those in it, by path; hidden and empty files left out.
 
-    Raises UserError on a missing path, a folder without text, what is not UTF-8 text (with the byte's offset), a
-    bad line of a .jsonl (with its number), and on less than `minimum` bytes of text in all.
+    Raises UserError on a missing path, a folder without text, what is not UTF-8 text (with the byte's offset),
+    a bad line of a .jsonl (with its number), and on less than `minimum` bytes of text in all.
     """
     path = Path(path)
     if path.is_dir():
@@ -56,10 +56,10 @@ def read_text(path: str | Path, minimum: int = 1) -> list[Source]:
 
 
 def split_sources(sources: Sequence[Source]) -> dict[str, list[Source]]:
-    """train, dev, test: whole documents are held out in the order of their text's crc32; duplicates are dropped.
+    """train, dev, test: whole documents are held out, in the order of their crc32; duplicates are dropped.
 
-    Files and .jsonl lines are split apart from each other, about 8 % of the bytes to dev and to test each. Fewer
-    than three of a kind cannot be split whole: each is cut by position, 80/10/10 at paragraph boundaries.
+    Files and .jsonl lines are split apart from each other, about 8 % of the bytes to dev and to test each.
+    Fewer than three of a kind cannot be split whole: each is cut by position, 80/10/10 between paragraphs.
     """
     splits: dict[str, list[Source]] = {name: [] for name in SPLITS}
     unique = list({s.text: s for s in reversed(sources)}.values())[::-1]
@@ -123,27 +123,21 @@ def _record(place: str, line: str) -> str:
 
 
 def _hold_out(sources: Sequence[Source]) -> list[tuple[str, Source]]:
-    """Whole documents to test and dev, at least one each, until each has its share; the rest to train."""
-    sizes = {s.name: len(s.text.encode()) for s in sources}
-    total = sum(sizes.values())
-    left = sorted(sources, key=lambda s: (zlib.crc32(s.text.encode()), s.text))
-    split_of: dict[str, str] = {}
-    for split in ("test", "dev"):
-        size = 0
-        for source in list(left):
-            if size < HELD_OUT * total and size + sizes[source.name] <= AT_MOST * total:
-                size += sizes[source.name]
-                split_of[source.name] = split
-                left.remove(source)
-        if not size:  # every document is longer than the share
-            source = min(left, key=lambda s: sizes[s.name])
-            split_of[source.name] = split
-            left.remove(source)
-    return [(split_of.get(s.name, "train"), s) for s in sources]
+    """Whole documents to test and dev, at least one each, until each has its share; the rest, never none, to train."""
+    sizes = {s.text: len(s.text.encode()) for s in sources}
+    total, held, split_of = sum(sizes.values()), {"test": 0, "dev": 0}, {}
+    for text in sorted(sizes, key=lambda t: (zlib.crc32(t.encode()), t)):
+        split = min(held, key=held.__getitem__)
+        if held[split] < HELD_OUT * total and held[split] + sizes[text] <= AT_MOST * total:
+            held[split] += sizes[text]
+            split_of[text] = split
+    for split in [name for name, size in held.items() if not size]:  # the documents are longer than a share
+        split_of[min(sizes.keys() - split_of.keys(), key=lambda t: (sizes[t], t))] = split
+    return [(split_of.get(s.text, "train"), s) for s in sources]
 
 
 def _cut(source: Source) -> list[tuple[str, Source]]:
-    """One document by position, 80/10/10, cut after the next paragraph, else line, else word, else anywhere."""
+    """One document by position, 80/10/10, cut after the next paragraph, else line, word, or anywhere."""
     text, slack = source.text, len(source.text) // 20
     cuts = [0]
     for at in (len(text) * 8 // 10, len(text) * 9 // 10):
