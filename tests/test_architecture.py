@@ -8,7 +8,9 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "nanoschool"
 ANY = None
-ALLOWED: dict[str, set[str] | None] = {  # a module or folder of the package, and what it may import of the package
+ALLOWED: dict[
+    str, set[str] | None
+] = {  # a module or folder of the package, and what it may import of the package
     "types": set(),
     "ledger": set(),
     "credit": {"types"},
@@ -32,7 +34,19 @@ ALLOWED: dict[str, set[str] | None] = {  # a module or folder of the package, an
     "__init__": set(),
 }
 ALLOWED["run"] = set(ALLOWED) - {"report", "web", "cli", "talk", "__main__", "__init__"}
-WITHOUT_TORCH = ("types", "ledger", "envs", "options", "plan", "settings", "progress", "cli", "report", "folder", "__main__")
+WITHOUT_TORCH = (
+    "types",
+    "ledger",
+    "envs",
+    "options",
+    "plan",
+    "settings",
+    "progress",
+    "cli",
+    "report",
+    "folder",
+    "__main__",
+)
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -60,7 +74,9 @@ def ours(path: Path) -> set[str]:
 
 def test_the_reader_sees_imports_inside_functions(tmp_path):
     file = tmp_path / "x.py"
-    file.write_text("def f():\n    from nanoschool.web import page\n    import nanoschool.cli\n    from nanoschool import lab\n")
+    file.write_text(
+        "def f():\n    from nanoschool.web import page\n    import nanoschool.cli\n    from nanoschool import lab\n"
+    )
     assert ours(file) == {"web", "cli", "lab"}
 
 
@@ -70,7 +86,9 @@ def test_imports_are_in_the_table(path):
     assert row in ALLOWED, f"{row} has no row in the table: say what it may import"
     allowed = ALLOWED[row]
     if allowed is not ANY:
-        names = {name for name in ours(path) if (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()}
+        names = {
+            name for name in ours(path) if (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()
+        }
         assert names <= allowed | {row}, f"{path.name} imports {sorted(names - allowed - {row})}"
 
 
