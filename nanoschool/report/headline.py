@@ -57,7 +57,7 @@ def cards(run: Run) -> str:
         means = {
             stage: [r for at, r in rates if at == stage] for stage in dict.fromkeys(at for at, _ in rates)
         }
-        path = " → ".join(percent(sum(r) / len(r), 1)[:-2] for r in means.values())
+        path = " → ".join(percent(sum(r) / len(r), 0)[:-2] for r in means.values())
         card("sft", "answers in the chat format", f"{path} %", " → ".join(means), "mean over the worlds")
     if (bits := stages.node("pretrain").number("dev_bits_per_byte")) is not None:
         card("pretrain", "bits per byte, dev", f"{bits:.3f}", "after pretraining")

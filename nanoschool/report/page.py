@@ -57,7 +57,8 @@ def _figure(figure: Figure | None, caption: str) -> str:
     if figure is None:
         return ""
     drawn = svg(figure, caption)
-    return f"<figure>{drawn}<figcaption>{escape(caption)}</figcaption></figure>"
+    width = "wide" if figure.get_figwidth() > 5 else "half"
+    return f'<figure class="{width}">{drawn}<figcaption>{escape(caption)}</figcaption></figure>'
 
 
 def _head(run: Run) -> str:
@@ -100,13 +101,13 @@ def _worlds(run: Run) -> Iterator[str]:
 
 def _gain(run: Run) -> Iterator[str]:
     gain = run.summary.node("gain")
-    difference = score(gain.node("difference"))
+    differences = [score(gain.node("difference")), score(gain.node("beyond"))]
     if text := headline.verdict(gain):
         yield f"<p>{text}</p>"
     yield _figure(
         accuracy.gain(run),
-        f"Greedy accuracy on held-out {gain.text('world') or 'problems'} before and after, and the difference problem by "
-        f"problem with its 95 % bootstrap interval; {ns([difference])} pairs. Hollow: the best answer format before.",
+        f"Greedy accuracy on held-out problems of {gain.text('world') or 'a world'} before and after, and the difference problem by "
+        f"problem with its 95 % bootstrap interval; {ns(differences)} pairs. Hollow: the best answer format before.",
     )
     attempts = [s for stages in passk(run).values() for ks in stages.values() for s in ks.values()]
     pair = _figure(

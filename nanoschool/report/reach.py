@@ -2,6 +2,7 @@
 
 from math import ceil
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -48,6 +49,7 @@ def along(run: Run, what: str) -> Figure | None:
     if not found:
         return None
     figure, panels = _panels(len(found))
+    handles: dict[str, tuple[Artist, str]] = {}
     for axes, (world, lines) in zip(panels, found.items(), strict=True):
         ticks = sorted({x for line in lines for x in line[3]})
         place = {x: i for i, x in enumerate(ticks)}
@@ -55,11 +57,17 @@ def along(run: Run, what: str) -> Figure | None:
         axes.set_xticks(list(place.values()), [str(x) for x in ticks])
         axes.set_title(f"{world}, accuracy (%)")
         axes.set_xlabel(NUMBERS[what])
-        legend = axes.legend(
-            loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False, fontsize=8, handlelength=1.9
-        )
-        for text, line in zip(legend.get_texts(), lines, strict=True):
-            text.set_color(colour(line[1]))
+        drawn = axes.get_legend_handles_labels()[0]
+        handles |= {line[0]: (handle, line[1]) for handle, line in zip(drawn, lines, strict=True)}
+    legend = figure.legend(
+        [handle for handle, _ in handles.values()],
+        list(handles),
+        loc="outside right upper",
+        frameon=False,
+        fontsize=8,
+    )
+    for text, (_, stage) in zip(legend.get_texts(), handles.values(), strict=True):
+        text.set_color(colour(stage))
     return figure
 
 

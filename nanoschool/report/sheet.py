@@ -9,7 +9,7 @@ body {
 }
 main { max-width: 1040px; margin: 0 auto; padding: 48px 28px 96px; }
 h1 { font-size: 40px; line-height: 1.1; letter-spacing: -0.02em; margin: 0 0 10px; }
-h2 { font-size: 21px; letter-spacing: -0.01em; margin: 60px 0 6px;
+h2 { font-size: 21px; letter-spacing: -0.01em; margin: 48px 0 6px;
   padding-top: 18px; border-top: 1px solid var(--grid); }
 h3 { font-size: 15px; margin: 26px 0 6px; }
 p { margin: 6px 0 14px; max-width: 74ch; }
@@ -19,10 +19,11 @@ figure { margin: 14px 0 26px; }
 figcaption { font-size: 13.5px; margin-top: 6px; max-width: 92ch; }
 figure svg { display: block; width: 100%; height: auto; overflow: visible; }
 svg * { stroke-linejoin: round; font-family: var(--font); }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); gap: 8px 28px; align-items: start; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(215px, 1fr)); gap: 12px; margin: 28px 0 8px; }
-.card { background: var(--card); border-radius: 10px;
-  padding: 14px 16px 13px; border-top: 3px solid var(--hue, var(--muted)); }
+.pair { display: grid; grid-template-columns: 1fr 1fr; gap: 0 28px; align-items: start; }
+.pair .wide { grid-column: 1 / -1; }
+.cards { display: grid; grid-template-columns: repeat(3, 1fr); gap: 12px; margin: 28px 0 8px; }
+.card { background: var(--card); border-radius: 0 0 10px 10px;
+  padding: 13px 16px 13px; border-top: 3px solid var(--hue, var(--muted)); }
 .card b { display: block; font-size: 27px; line-height: 1.2; letter-spacing: -0.02em;
   font-variant-numeric: tabular-nums; }
 .card span { display: block; font-size: 13px; color: var(--muted); line-height: 1.4; }
@@ -56,6 +57,7 @@ pre {
 pre.settings { columns: 3 230px; background: var(--card); border-radius: 10px; padding: 16px 18px;
   font-size: 12.5px; line-height: 1.6; }
 footer { margin-top: 60px; color: var(--muted); font-size: 13px; }
-@media (max-width: 640px) { main { padding: 28px 16px 64px; } h1 { font-size: 30px; } .pair { grid-template-columns: 1fr; } }
+@media (max-width: 640px) { main { padding: 28px 16px 64px; } h1 { font-size: 30px; } 
+  .pair, .cards { grid-template-columns: 1fr; } }
 @media print { main { max-width: none; } h2 { break-after: avoid; } figure { break-inside: avoid; } }
 """

@@ -32,12 +32,9 @@ def score_table(run: Run) -> str:
     def cell(s: Score | None) -> str:
         if s is None:
             return ""
-        notes = [
-            interval(s),
-            f"n = {s.n:,}" if s.n else "",
-            "" if s.format_rate is None else f"form {percent(s.format_rate)}",
-        ]
-        return f"{percent(s.mean)}<small>{' · '.join(filter(None, notes))}</small>"
+        form = "" if s.format_rate is None else f"form {percent(s.format_rate)}"
+        counts = " · ".join(filter(None, [f"n = {s.n:,}" if s.n else "", form]))
+        return f"{percent(s.mean)}<small>{interval(s)}</small><small>{counts}</small>"
 
     rows = [
         row([stage_name(*_key(key)), *(cell(found.get(key)) for found in scores.values())]) for key in keys
