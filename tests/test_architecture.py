@@ -29,11 +29,12 @@ ALLOWED: dict[
     "settings": {"types", "ledger", "envs", "methods", "options", "plan"},
     "progress": {"types"},
     "talk": {"types", "core", "settings", "run"},
+    "papers": {"methods"},
     "cli": ANY,
     "__main__": {"cli"},
     "__init__": set(),
 }
-ALLOWED["run"] = set(ALLOWED) - {"report", "web", "cli", "talk", "__main__", "__init__"}
+ALLOWED["run"] = set(ALLOWED) - {"report", "web", "cli", "talk", "papers", "__main__", "__init__"}
 WITHOUT_TORCH = (
     "types",
     "ledger",

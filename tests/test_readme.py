@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nanoschool.cli import COMMANDS, main
+from nanoschool.papers import page
 from nanoschool.settings import load_settings
 from nanoschool.types import SPLITS, Reply, Trajectory
 
@@ -66,6 +67,11 @@ def test_files_named_in_links_are_there(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         assert "://" in target or (ROOT / target).exists(), f"{page} links to {target}"
+
+
+def test_the_list_of_papers_is_the_methods():
+    said = (ROOT / "PAPERS.md").read_text(encoding="utf-8")
+    assert said == page(), "write it anew: python -m nanoschool.papers > PAPERS.md"
 
 
 def test_the_method_of_contributing_is_one():
