@@ -55,7 +55,8 @@ def write(
 ) -> Path:
     """Write the checkpoint `root/name`: all of it or nothing, whenever it is killed; the others stay whole.
 
-    UserError when the disk is full or the folder cannot be written; the earlier checkpoints still load then.
+    `state` is plain JSON (a tuple comes back as a list, a key as a string). UserError when the disk is full or the
+    folder cannot be written; the earlier checkpoints still load then.
     """
     root, weights = Path(root), dict(weights)
     if config.get("tie_word_embeddings"):

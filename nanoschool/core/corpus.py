@@ -74,7 +74,7 @@ def encode_document(tokenizer: Tokenizer, document: Document) -> Spans:
 def pack(documents: Iterable[Spans], length: int, bos: int) -> tuple[list[int], list[bool]]:
     """A row of documents, each after its `<|bos|>`, and which tokens are learned; cut at `length`.
 
-    No more documents are drawn than fit. A `<|bos|>` that ends a document is learned where the document's last
+    No more are drawn than fit. A `<|bos|>` that ends a document is learned where the document's last
     span is (so a model that only read can end its text); the first of the row never is.
     """
     tokens, mask, learned = [], [], False

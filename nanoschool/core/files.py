@@ -7,7 +7,7 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from nanoschool.types import UserError
@@ -63,11 +63,13 @@ def remove_folder(folder: Path) -> None:
 
 def abandoned(temporary: Path) -> bool:
     """Whether the process whose id ends the name is gone (or is this one, which is not writing now)."""
-    process = int(temporary.name.rpartition("-")[2])
-    if process == os.getpid():
+    process = temporary.name.rpartition("-")[2]
+    if not process.isdecimal():
+        return False  # not a name of ours
+    if int(process) == os.getpid():
         return True
     try:
-        os.kill(process, 0)
+        os.kill(int(process), 0)
     except ProcessLookupError:
         return True
     except PermissionError:  # alive, and another user's
@@ -79,7 +81,7 @@ FULL = {errno.ENOSPC: "some space", errno.EDQUOT: "some of your quota", errno.EF
 
 
 @contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Generator[None]:
     """Turn an OSError into the one line that a user needs: what failed, where, what to do."""
     try:
         yield

@@ -60,7 +60,7 @@ class Tokenizer:
             raise UserError(
                 f"vocab_size {vocab_size} is too small: 256 bytes and {len(SPECIAL)} marks need {smallest}"
             )
-        bpe = rustbpe.Tokenizer()
+        bpe = rustbpe.Tokenizer()  # ty: ignore[missing-attribute] (compiled, without stubs)
         bpe.train_from_iterator(
             chain.from_iterable(map(_digestible, texts)), vocab_size - len(SPECIAL), pattern=PATTERN
         )
