@@ -12,6 +12,7 @@ import pytest
 from synthetic_run import ledger, summary, write_run
 
 from nanoschool import report
+from nanoschool.report.picture import picture
 from nanoschool.report.reading import read
 from nanoschool.report.scores import Score, interval, ns, percent
 from nanoschool.report.style import LIGHT, spread
@@ -145,7 +146,21 @@ def test_elicitation_is_called_so(run, tmp_path):
     }
     (folder / "summary.json").write_text(json.dumps(data))
     html = report.write(folder).read_text()
+    assert "elicitation; best before: 86.0 %" in html  # in the headline too
     assert "<b>Elicitation.</b> Practice does not beat" in html and "-1.0 points [-5.0, 3.0]" in html
+
+
+def test_the_picture_stands_alone_and_turns_dark(run):
+    drawn = picture(run)
+    root = ElementTree.fromstring(drawn)
+    assert len(root.findall("{http://www.w3.org/2000/svg}svg")) == 4  # accuracy, pass@k, length, practice
+    assert "prefers-color-scheme: dark" in drawn and "+57.5 points" in drawn and "beyond the base" in drawn
+    bottom = root.attrib["viewBox"].split()[3]
+    assert all(
+        float(e.attrib["y"]) + float(e.attrib["height"]) <= float(bottom)
+        for e in root.iter()
+        if e.tag.endswith("}svg") and "y" in e.attrib
+    )
 
 
 def test_same_files_same_page_and_nothing_else_is_touched(run, html):

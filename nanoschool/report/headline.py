@@ -1,5 +1,6 @@
 """The numbers that a reader wants first, and in one sentence what the gain of practice is."""
 
+from dataclasses import dataclass
 from html import escape
 
 from nanoschool.report.node import Node
@@ -7,71 +8,119 @@ from nanoschool.report.reading import Run
 from nanoschool.report.scores import Score, interval, passk, percent, score, worlds
 
 
+@dataclass(frozen=True)
+class Fact:
+    """One headline: the stage it belongs to ("" for the whole run), its name, its number, what must stand beside it."""
+
+    stage: str
+    name: str
+    number: str
+    beside: tuple[str, ...]
+
+
 def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
 
 
+def facts(run: Run) -> list[Fact]:
+    """The headlines that are known so far, the most wanted first."""
+    return [fact for find in (_gain, _gate, _attempts, _form, _bits, _cost) if (fact := find(run))]
+
+
 def cards(run: Run) -> str:
-    """The numbers that a reader wants first; one that is not known yet has no card."""
-    summary, cards = run.summary, []
-    stages, gain = summary.node("stages"), summary.node("gain")
-
-    def card(stage: str, name: str, big: str, *small: str) -> None:
-        lines = "".join(f"<span>{escape(line)}</span>" for line in small if line)
-        named = f'<span class="name">{escape(name)}</span>'
-        cards.append(f'<div class="card {escape(stage)}">{named}<b>{escape(big)}</b>{lines}</div>')
-
-    if change := score(gain.node("difference")):
-        before, after = gain.text("from") or "before", gain.text("to") or "after"
-        card(
-            after, f"{after} over {before}, {gain.text('world') or ''}", f"{100 * change.mean:+.1f} points",
-            f"95 % interval {interval(change)}, n = {change.n or gain.number('n') or 0:,}",
-            f"{percent(gain.number('before'))} → {percent(gain.number('after'))}, greedy, held out",
-        )  # fmt: skip
-    gates = [(stage, gate) for stage in run.stages if (gate := stages.node(stage).node("gate"))]
-    for stage, gate in gates[:1]:
-        card(
-            stage, "reading gate", percent(gate.number("accuracy"), 2),
-            f"shuffled book {percent(gate.number('shuffled'))}, chance {percent(gate.number('chance'))}",
-            f"n = {gate.number('books') or 0:,} unseen rule-books",
-        )  # fmt: skip
-    for stages_k in list(passk(run).values())[:1]:
-        ends = {stage: ks[max(ks)] for stage, ks in stages_k.items()}
-        k, last = max(max(ks) for ks in stages_k.values()), list(ends)[-1]
-        path = " → ".join(percent(s.mean, 0)[:-2] for s in ends.values())
-        card(
-            last,
-            f"pass@{k}, {next(iter(passk(run)))}",
-            f"{path} %",
-            " → ".join(ends),
-            f"n = {ends[last].n or 0:,} problems",
+    """The headlines as HTML."""
+    found = []
+    for fact in facts(run):
+        lines = "".join(f"<span>{escape(line)}</span>" for line in fact.beside)
+        found.append(
+            f'<div class="card {escape(fact.stage)}"><span class="name">{escape(fact.name)}</span>'
+            f"<b>{escape(fact.number)}</b>{lines}</div>"
         )
-    rates = [
-        (stage, s.format_rate)
-        for stage in run.stages
-        for s in _chats(run, stage)
-        if s.format_rate is not None
+    return f'<div class="cards">{"".join(found)}</div>' if found else ""
+
+
+def _gain(run: Run) -> Fact | None:
+    gain = run.summary.node("gain")
+    change, best = score(gain.node("difference")), gain.node("best_before")
+    if change is None:
+        return None
+    before, after = gain.text("from") or "before", gain.text("to") or "after"
+    lines = [
+        f"{percent(gain.number('before'))} → {percent(gain.number('after'))}, greedy, held out",
+        f"95 % interval {interval(change)}, n = {change.n or gain.number('n') or 0:,}",
     ]
-    if rates:
-        means = {
-            stage: [r for at, r in rates if at == stage] for stage in dict.fromkeys(at for at, _ in rates)
-        }
-        path = " → ".join(percent(sum(r) / len(r), 0)[:-2] for r in means.values())
-        card("sft", "answers in the chat format", f"{path} %", " → ".join(means), "mean over the worlds")
-    if (bits := stages.node("pretrain").number("dev_bits_per_byte")) is not None:
-        card("pretrain", "bits per byte, dev", f"{bits:.3f}", "after pretraining")
-    total = run.ledger.total()
-    if total.flops:
-        seconds = summary.node("seconds").number("total")
-        card(
-            "",
-            "cost",
-            f"{total.flops:.2g} FLOPs".replace("e+", "e"),
-            f"{total.tokens:,} tokens, {total.rollouts:,} rollouts",
-            duration(seconds) if seconds else "",
-        )
-    return f'<div class="cards">{"".join(cards)}</div>' if cards else ""
+    if best:  # the gain never stands alone: what was there before, in another format, may be as good
+        lines.append(f"{gain.text('verdict') or 'not judged'}; best before: {percent(best.number('mean'))}")
+    return Fact(
+        after,
+        f"{after} over {before}, {gain.text('world') or ''}",
+        f"{100 * change.mean:+.1f} points",
+        tuple(lines),
+    )
+
+
+def _gate(run: Run) -> Fact | None:
+    stages = run.summary.node("stages")
+    for stage in run.stages:
+        if gate := stages.node(stage).node("gate"):
+            shuffled, chance = percent(gate.number("shuffled")), percent(gate.number("chance"))
+            beside = (
+                f"shuffled book {shuffled}, chance {chance}",
+                f"n = {gate.number('books') or 0:,} unseen rule-books",
+            )
+            return Fact(stage, f"reading gate after {stage}", percent(gate.number("accuracy"), 2), beside)
+    return None
+
+
+def _attempts(run: Run) -> Fact | None:
+    found = passk(run)
+    if not found:
+        return None
+    asked = run.summary.node("gain").text("world")
+    world = asked if asked in found else next(iter(found))
+    k = max(k for ks in found[world].values() for k in ks)
+    ends = {stage: ks[k] for stage, ks in found[world].items() if k in ks}
+    last = list(ends)[-1]
+    beside = (" → ".join(ends), f"n = {ends[last].n or 0:,} problems")
+    return Fact(last, f"pass@{k}, {world}", _path([s.mean for s in ends.values()]), beside)
+
+
+def _form(run: Run) -> Fact | None:
+    means = {}
+    for stage in run.stages:
+        if rates := [s.format_rate for s in _chats(run, stage) if s.format_rate is not None]:
+            means[stage] = sum(rates) / len(rates)
+    if not means:
+        return None
+    return Fact(
+        "sft",
+        "answers in the chat format",
+        _path(list(means.values())),
+        (" → ".join(means), "mean over the worlds"),
+    )
+
+
+def _bits(run: Run) -> Fact | None:
+    for stage in run.stages[:1]:
+        if (bits := run.summary.node("stages").node(stage).number("dev_bits_per_byte")) is not None:
+            return Fact(stage, "bits per byte, dev", f"{bits:.3f}", (f"after {stage}",))
+    return None
+
+
+def _cost(run: Run) -> Fact | None:
+    total, seconds = run.ledger.total(), run.summary.node("seconds").number("total")
+    if not total.flops:
+        return None
+    beside = [
+        f"{total.tokens:,} tokens, {total.rollouts:,} rollouts",
+        *([duration(seconds)] if seconds else []),
+    ]
+    return Fact("", "cost", f"{total.flops:.2g} FLOPs".replace("e+", "e"), tuple(beside))
+
+
+def _path(shares: list[float]) -> str:
+    return " → ".join(percent(share, 0)[:-2] for share in shares) + " %"
 
 
 def _chats(run: Run, stage: str) -> list[Score]:

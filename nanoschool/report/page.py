@@ -41,7 +41,8 @@ def _body(run: Run) -> Iterator[str]:
     yield from _section("In its own words", _transcripts(run))
     yield from _section("What it cost", _ledger(run))
     if run.settings:
-        yield f'<h2>Settings</h2>\n<pre class="settings">{escape(run.settings.strip())}</pre>'
+        blocks = "".join(f"<span>{escape(block)}\n</span>" for block in run.settings.strip().split("\n\n"))
+        yield f'<h2>Settings</h2>\n<pre class="settings">{blocks}</pre>'
     version = run.summary.text("version")
     yield f"<footer>Made by nanoschool{f' {escape(version)}' if version else ''} from the files of this run.</footer>"
 
@@ -106,8 +107,9 @@ def _gain(run: Run) -> Iterator[str]:
         yield f"<p>{text}</p>"
     yield _figure(
         accuracy.gain(run),
-        f"Greedy accuracy on held-out problems of {gain.text('world') or 'a world'} before and after, and the difference problem by "
-        f"problem with its 95 % bootstrap interval; {ns(differences)} pairs. Hollow: the best answer format before.",
+        f"Greedy accuracy on held-out problems of {gain.text('world') or 'a world'} before and after, and the "
+        f"difference problem by problem with its 95 % bootstrap interval; {ns(differences)} pairs. Hollow: the best "
+        f"answer format before.",
     )
     attempts = [s for stages in passk(run).values() for ks in stages.values() for s in ks.values()]
     pair = _figure(
@@ -140,7 +142,7 @@ def _learning(run: Run) -> Iterator[str]:
     )
     yield _figure(
         learning.bits_per_byte(run),
-        "Bits per byte of the dev text through the school, one seed; stages drawn equally wide.",
+        "Bits per byte of the dev text that each stage looks at, n = one seed; stages drawn equally wide.",
     )
 
 

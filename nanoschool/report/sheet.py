@@ -38,8 +38,7 @@ th { color: var(--muted); font-weight: 600; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 td small { display: block; color: var(--muted); font-size: 11.5px; }
 tr.sum td { font-weight: 650; border-bottom: 1px solid var(--muted); }
-td.bar { min-width: 110px;
-  background: linear-gradient(var(--grid), var(--grid)) no-repeat left center / var(--share) 62%; }
+td.bar { min-width: 110px; background: linear-gradient(to right, var(--grid) var(--share), transparent 0); }
 .pretrain { --hue: var(--pretrain); } .sft { --hue: var(--sft); } .rl { --hue: var(--rl); }
 .stage { color: var(--hue, var(--other)); font-weight: 600; }
 .good { color: var(--rl); font-weight: 650; } .bad { color: var(--bad); font-weight: 650; }
@@ -52,10 +51,12 @@ pre {
 .token { border-radius: 3px; padding: 2px 0; box-shadow: inset 0 0 0 0.5px var(--grid);
   background: rgb(var(--unsure) / var(--u)); cursor: help; }
 .mark { color: var(--muted); font-size: 0.85em; }
-.scale { display: inline-flex; gap: 0; vertical-align: middle; margin: 0 6px; }
-.scale i { width: 22px; height: 13px; background: rgb(var(--unsure) / var(--u)); box-shadow: inset 0 0 0 0.5px var(--grid); }
+.scale { white-space: nowrap; margin: 0 4px; }
+.scale i { display: inline-block; vertical-align: middle; width: 22px; height: 13px;
+  background: rgb(var(--unsure) / var(--u)); box-shadow: inset 0 0 0 0.5px var(--grid); }
 pre.settings { columns: 3 230px; background: var(--card); border-radius: 10px; padding: 16px 18px;
   font-size: 12.5px; line-height: 1.6; }
+pre.settings span { display: block; break-inside: avoid; margin-bottom: 12px; }
 footer { margin-top: 60px; color: var(--muted); font-size: 13px; }
 @media (max-width: 640px) { main { padding: 28px 16px 64px; } h1 { font-size: 30px; } 
   .pair, .cards { grid-template-columns: 1fr; } }
