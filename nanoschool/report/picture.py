@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from nanoschool.report import accuracy, headline, learning, reach
 from nanoschool.report.reading import Run, read
+from nanoschool.report.scores import ns, worlds
 from nanoschool.report.style import RC, svg, theme
 
 WIDTH, MARGIN, GAP = 740, 24, 14
@@ -32,10 +33,20 @@ def picture(run_dir: Path) -> str:
             drawn, height = _row([figure for figure in row if figure is not None], y)
             parts += drawn
             y += height
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 {WIDTH} {y:.0f}">'
+    parts.append(_text(MARGIN, y + 8, _caption(run), 8.5, "muted"))
+    y += MARGIN
+    names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    head = f'<svg {names} viewBox="0 0 {WIDTH} {y:.0f}">'
     style = f"<style>{theme()} text {{ font-family: var(--font); }} * {{ stroke-linejoin: round; }}</style>"
     paper = f'<rect width="{WIDTH}" height="{y:.0f}" rx="10" style="fill: var(--paper)"/>'
     return "\n".join([head, style, paper, *parts, "</svg>"]) + "\n"
+
+
+def _caption(run: Run) -> str:
+    scores = [s for found in worlds(run).values() for s in found.values()]
+    seed = run.summary.number("seed")
+    what = f"One run{'' if seed is None else f', seed {seed}'}; held-out problems, {ns(scores)} a dot"
+    return f"{what}; bars are 95 % intervals over problems; hollow and dashed: plain text instead of chat."
 
 
 def _text(x: float, y: float, words: str, size: float, colour: str, weight: int = 400) -> str:
