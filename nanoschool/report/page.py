@@ -142,7 +142,7 @@ def _learning(run: Run) -> Iterator[str]:
     )
     yield _figure(
         learning.bits_per_byte(run),
-        "Bits per byte of the dev text that each stage looks at, n = one seed; stages drawn equally wide.",
+        "Bits per byte of the dev text that each stage looks at, one seed; stages drawn equally wide.",
     )
 
 
