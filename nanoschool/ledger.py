@@ -45,7 +45,9 @@ class Ledger:
 
     def total(self, prefix: str = "") -> Cost:
         """The sum over the accounts at or below `prefix`."""
-        inside = (c for n, c in self.accounts.items() if not prefix or n == prefix or n.startswith(prefix + "/"))
+        inside = (
+            c for n, c in self.accounts.items() if not prefix or n == prefix or n.startswith(prefix + "/")
+        )
         return sum(inside, Cost())
 
     def to_json(self) -> dict[str, dict[str, float]]:
@@ -75,7 +77,9 @@ class Budget:
         unit, _, number = text.partition("=")
         unit, units = unit.strip(), [f.name for f in fields(Cost)] + ["seconds"]
         if unit not in units:
-            raise ValueError(f"budget {text!r}: unknown unit {unit!r}; write one of {', '.join(u + '=…' for u in units)}")
+            raise ValueError(
+                f"budget {text!r}: unknown unit {unit!r}; write one of {', '.join(u + '=…' for u in units)}"
+            )
         try:
             limit = float(number.replace("_", ""))
         except ValueError:
@@ -84,7 +88,9 @@ class Budget:
             raise ValueError(f"budget {text!r}: must be above 0 and finite")
         if unit == "seconds":
             if flops_per_second is None:
-                raise ValueError(f"budget {text!r}: seconds need a measured rate; write flops=… or tokens=… here")
+                raise ValueError(
+                    f"budget {text!r}: seconds need a measured rate; write flops=… or tokens=… here"
+                )
             return cls("flops", limit * flops_per_second)
         return cls(unit, limit)
 

@@ -20,6 +20,7 @@ LEAST = {  # by the end of a key's name
     "evaluation.look": 1,
     "evaluation.attempts": 1,
     "evaluation.pass_problems": 1,
+    "evaluation.gate_books": 1,
 }
 
 
@@ -53,6 +54,7 @@ class Evaluation:
     look: int = 64  # dev problems a world at each look during a stage
     attempts: int = 16  # samples a problem for pass@k, k up to this
     pass_problems: int = 100  # problems for pass@k
+    gate_books: int = 1000  # unseen rule-books of the reading gate, which fewer than 1,000 cannot pass
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Settings:
     text: Path | None = (
         None  # a file or folder of .txt, .md, .jsonl, .jsonl.gz to read in place of our stories
     )
+    text_share: float = 0.5  # of the reading, where there is a text; the worlds share the rest
     device: str = "auto"  # auto, cpu, cuda or mps
     threads: int = 0  # 0: as many as the machine has
     stages: dict[str, Stage] = field(default_factory=dict)  # in order

@@ -90,7 +90,9 @@ def rollout(
 
 def _asked(attempt: Attempt) -> Ask:
     if attempt.ask is None:
-        raise UserError(f"the prefix has more replies than task {attempt.task.problem!r} of {attempt.task.world} asks for")
+        raise UserError(
+            f"the prefix has more replies than task {attempt.task.problem!r} of {attempt.task.world} asks for"
+        )
     return attempt.ask
 
 

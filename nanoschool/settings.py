@@ -107,7 +107,10 @@ def _assemble(table: dict[str, Any], where: str, uses: Mapping[str, str]) -> Set
             )
     settings = fill(Settings(), table, where)
     stages = {name: _stage(tables[name], f"{where} [{name}]", uses.get(name)) for name in order}
-    written = {name: fill(envs.load(name), worlds[name], f"{where} [worlds.{name}]") for name in worlds}
+    written = {}
+    for name, own in worlds.items():
+        kind = own.get("name", name) if isinstance(own, dict) else name  # [worlds.short] name = "chain"
+        written[name] = fill(envs.load(kind), own, f"{where} [worlds.{name}]")
     return _with_worlds(replace(settings, stages=stages, worlds=written))
 
 

@@ -55,7 +55,9 @@ class Reply:
 class Outcome:
     """How an episode ended. `feedback` is words a learner may read, apart from the reward; `info` is for measurement."""
 
-    rewards: tuple[float, ...] | None  # one a seat; None where the world does not score (a learned reward will)
+    rewards: (
+        tuple[float, ...] | None
+    )  # one a seat; None where the world does not score (a learned reward will)
     feedback: str = ""
     info: Mapping[str, Any] = field(default_factory=dict)
 
@@ -113,7 +115,7 @@ class HasDemonstrations(Protocol):
 class HasDocuments(Protocol):
     """A world that can write the text that reading (pretraining) learns from, over its train split only."""
 
-    def document(self, rng: Any, level: float) -> Document: ...  # rng: random.Random; level: a curriculum's 0..1
+    def document(self, rng: Any) -> Document: ...  # rng: random.Random
 
 
 @runtime_checkable
@@ -142,4 +144,6 @@ class Trajectory:
     stop_reason: str = "end"  # of the last reply
     replies: list[str] = field(default_factory=list)
     info: Mapping[str, Any] = field(default_factory=dict)
-    extra: dict[str, list[float]] = field(default_factory=dict)  # named per-token numbers: entropy, reference, value …
+    extra: dict[str, list[float]] = field(
+        default_factory=dict
+    )  # named per-token numbers: entropy, reference, value …

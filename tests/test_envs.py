@@ -32,7 +32,7 @@ NONSENSE = (
     "9" * 100_000,
     "b=3+4=7; " * 11_000,
     "b=3+4=" + "1" * 100_000 + " #### 7",
-    "tam: " + "a K, " * 20_000,
+    "tam: " + "a k, " * 20_000,
     "٣+٤=٧ #### ٧",
     "So b=" * 20_000 + "So b=٧",
     "\x00\ud800𝒳\u202e",
@@ -86,7 +86,7 @@ def test_tasks_follow_from_the_seed_and_are_distinct(world):
 
 def test_same_replies_same_transcript(world):
     for task in world.tasks("dev", 20):
-        for replies in (["b=1+1=2 #### 2"], ["tam: a K"], ["baker"], ["x"]):
+        for replies in (["b=1+1=2 #### 2"], ["tam: a k"], ["baker"], ["x"]):
             assert perform(world.play(task), replies) == perform(world.play(task), replies)
 
 
@@ -154,9 +154,8 @@ def test_demonstrations_and_the_oracle_score_the_maximum(world, split):
 def test_documents_follow_from_the_rng_and_have_something_to_learn(world):
     if not isinstance(world, HasDocuments):
         pytest.skip("a world without documents")
-    for level in (0.0, 0.5, 1.0):
-        written = [world.document(Random(seed), level) for seed in range(100)]
-        assert written == [world.document(Random(seed), level) for seed in range(100)]
+    written = [world.document(Random(seed)) for seed in range(300)]
+    assert written == [world.document(Random(seed)) for seed in range(300)]
         assert all(any(learned for _, learned in document) for document in written)
         assert all(text_of(document).endswith("\n") for document in written)
         assert len({text_of(document) for document in written}) > 90

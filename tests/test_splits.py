@@ -33,7 +33,7 @@ def sums(text: str) -> Iterator[str]:
         yield f"sums {low}+{high}" if op == "+" else f"sums {a}-{b}"
 
 
-ENTRY = re.compile(r"\b([a-z]) ([A-Z]|no)\b")
+ENTRY = re.compile(r"\b([a-z]) ([a-z]|no)\b")
 
 
 def maps(text: str) -> Iterator[str]:
@@ -122,13 +122,12 @@ def test_splits_are_disjoint(name):
     assert not problems["dev"] & problems["test"]
 
 
-@pytest.mark.parametrize("level", [0.0, 1.0])
 @pytest.mark.parametrize("name", PARSERS)
-def test_documents_hold_train_problems_only(name, level):
-    world, rng = envs.load(name), Random(f"documents {level}")
+def test_documents_hold_train_problems_only(name):
+    world, rng = envs.load(name), Random("documents")
     read = silent = 0
     for _ in range(DOCUMENTS):
-        text = "".join(span for span, _ in world.document(rng, level))
+        text = "".join(span for span, _ in world.document(rng))
         problems = list(PARSERS[name](text))
         silent += not problems
         for problem in problems:

@@ -61,7 +61,12 @@ class Batch:
 
         extra = {name: take(x) for name, x in self.extra.items()}
         return Batch(
-            take(self.tokens), take(self.mask), take(self.weights), take(self.logprobs), self.lengths[index], extra
+            take(self.tokens),
+            take(self.mask),
+            take(self.weights),
+            take(self.logprobs),
+            self.lengths[index],
+            extra,
         )
 
     def micro(self, max_tokens: int) -> list["Batch"]:

@@ -36,7 +36,11 @@ def choose(device: str = "auto", threads: int = 0) -> Machine:
     chosen = there[0] if device == "auto" else device
     if threads < 0:
         raise UserError(f"threads: {threads} is below 0; write 0 for one thread a core")
-    count = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads or os.cpu_count() or 1
+    count = (
+        threads or len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else threads or os.cpu_count() or 1
+    )
     torch.set_num_threads(count)
     capability = torch.backends.cpu.get_cpu_capability()
     name = torch.cuda.get_device_name() if chosen == "cuda" else f"{capability}"

@@ -50,11 +50,14 @@ class Row:
 class Session:
     """A cache and the rows that live in it. Temperature 0 is greedy; log-probabilities are then those at 1."""
 
-    def __init__(self, model: GPT, tokenizer: Tokenizer, ledger: Ledger, seed: int, temperature: float) -> None:
+    def __init__(
+        self, model: GPT, tokenizer: Tokenizer, ledger: Ledger, seed: int, temperature: float
+    ) -> None:
         self.model, self.tokenizer, self.ledger = model, tokenizer, ledger
         self.seed, self.temperature = seed, temperature
         self.rows: list[Row] = []  # rows[i].slot == i: the cache stays dense
         self.ends = {tokenizer.end, tokenizer.bos}
+        self.marks = frozenset(tokenizer.special.values())  # no text
         self.capacity = (0, 0)  # slots, positions
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
@@ -72,7 +75,9 @@ class Session:
         """Append tokens that somebody else wrote, and let the policy speak again. Keeps the cache."""
         context = self.model.config.context
         if len(row.tokens) + len(tokens) >= context:
-            longest = f"{len(row.tokens) + len(tokens)} tokens leave no room for a reply in a context of {context}"
+            longest = (
+                f"{len(row.tokens) + len(tokens)} tokens leave no room for a reply in a context of {context}"
+            )
             raise UserError(f"conversation too long: {longest}")
         row.tokens += tokens
         row.mask += [False] * len(tokens)
@@ -81,10 +86,13 @@ class Session:
         row.turn, row.end = len(row.tokens), min(len(row.tokens) + max_tokens, context)
         row.stop, row.said, row.stop_reason, row.running = tuple(s.encode() for s in stop), b"", "", True
 
+    @torch.inference_mode()
     def fork(self, row: Row, *, key: int) -> Row:
         """A copy of a row in any state, inside a reply too; what it has read is not read again."""
         self._prefill([r for r in self.rows if r.running])
-        twin = Row(key, list(row.tokens), list(row.mask), list(row.logprobs), list(row.entropies), len(self.rows))
+        twin = Row(
+            key, list(row.tokens), list(row.mask), list(row.logprobs), list(row.entropies), len(self.rows)
+        )
         twin.cached, twin.turn, twin.end, twin.stop = row.cached, row.turn, row.end, row.stop
         twin.said, twin.running, twin.stop_reason = row.said, row.running, row.stop_reason
         self.rows.append(twin)
@@ -93,6 +101,7 @@ class Session:
             cache[twin.slot, :, : row.cached] = cache[row.slot, :, : row.cached]
         return twin
 
+    @torch.inference_mode()
     def close(self, row: Row) -> None:
         """Forget a row; the last row moves into its slot."""
         last = self.rows.pop()
@@ -124,7 +133,8 @@ class Session:
             if token in self.ends:
                 row.stop_reason = "end"
             else:
-                row.said += self.tokenizer.token_bytes(token)
+                if token not in self.marks:
+                    row.said += self.tokenizer.token_bytes(token)
                 if row.stop and any(s in row.said for s in row.stop):
                     row.stop_reason = "stop"
                 elif len(row.tokens) >= row.end:
@@ -144,7 +154,9 @@ class Session:
             return
         counts = [len(row.tokens) - 1 - row.cached for row in rows]
         starts = [row.cached for row in rows]
-        new = [row.tokens[row.cached : -1] + [0] * (max(counts) - n) for row, n in zip(rows, counts, strict=True)]
+        new = [
+            row.tokens[row.cached : -1] + [0] * (max(counts) - n) for row, n in zip(rows, counts, strict=True)
+        ]
         self._forward(rows, torch.tensor(new, device=self.model.cos.device), counts)
         self._charge(starts, counts, scored=0, sampled=0)
 
@@ -168,7 +180,9 @@ class Session:
         at_slot, at_position = slots_B[live_B], positions_BS[live_B, live_S]
         positions_BS = positions_BS.clamp(max=self.model.config.context - 1)
         hidden_BST = torch.arange(T, device=device) > positions_BS[:, :, None]
-        bias_B1ST = torch.zeros(hidden_BST.shape, device=device).masked_fill_(hidden_BST, float("-inf"))[:, None, None]
+        bias_B1ST = torch.zeros(hidden_BST.shape, device=device).masked_fill_(hidden_BST, float("-inf"))[
+            :, None, None
+        ]
 
         def attend(layer: int, q_BHSK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor) -> Tensor:
             keys, values = self.keys[layer], self.values[layer]
@@ -177,7 +191,9 @@ class Session:
             k_BGTK = keys[: len(rows), :, :T] if dense else keys[slots_B, :, :T]
             v_BGTK = values[: len(rows), :, :T] if dense else values[slots_B, :, :T]
             B, H, _, K = q_BHSK.shape
-            q = q_BHSK.reshape(B, k_BGTK.shape[1], -1, S, K) * K**-0.5  # query heads of one key head side by side
+            q = (
+                q_BHSK.reshape(B, k_BGTK.shape[1], -1, S, K) * K**-0.5
+            )  # query heads of one key head side by side
             scores = torch.einsum("bgrsk,bgtk->bgrst", q, k_BGTK) + bias_B1ST
             return torch.einsum("bgrst,bgtk->bgrsk", scores.softmax(-1), v_BGTK).reshape(B, H, S, K)
 
@@ -216,7 +232,9 @@ class Session:
             keys = np.array([row.key for row in rows], dtype=np.uint64)
             u_B = torch.from_numpy(uniform(self.seed, keys, np.array(positions))).to(logits_BV.device)
             cumulative_BV = p_BV.double().cumsum(-1)
-            token_B = (cumulative_BV <= u_B[:, None] * cumulative_BV[:, -1:]).sum(-1).clamp(max=p_BV.shape[1] - 1)
+            token_B = (
+                (cumulative_BV <= u_B[:, None] * cumulative_BV[:, -1:]).sum(-1).clamp(max=p_BV.shape[1] - 1)
+            )
         entropy_B = -(p_BV * logprobs_BV.clamp(min=-1e4)).sum(-1)
         logprob_B = logprobs_BV.gather(1, token_B[:, None])[:, 0]
         return token_B.tolist(), logprob_B.tolist(), entropy_B.tolist()
@@ -226,7 +244,11 @@ def uniform(seed: int, keys: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """Numbers in [0, 1), a pure function of (seed, key, position): three rounds of splitmix64's finaliser."""
     with np.errstate(over="ignore"):
         x = keys.astype(np.uint64) ^ np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
-        for add in (np.uint64(0x9E3779B97F4A7C15), positions.astype(np.uint64), np.uint64(0xD1B54A32D192ED03)):
+        for add in (
+            np.uint64(0x9E3779B97F4A7C15),
+            positions.astype(np.uint64),
+            np.uint64(0xD1B54A32D192ED03),
+        ):
             x = x + add
             x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

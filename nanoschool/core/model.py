@@ -49,7 +49,9 @@ class ModelConfig:
     ) -> "ModelConfig":
         """The one dial: width 64 a layer, two query heads to a key-value head, feed-forward 8/3 of the width."""
         if depth < 1 or context < 2 or vocab < 2:
-            raise UserError(f"model: depth {depth}, context {context} and vocab {vocab} must be at least 1, 2 and 2")
+            raise UserError(
+                f"model: depth {depth}, context {context} and vocab {vocab} must be at least 1, 2 and 2"
+            )
         width = 64 * depth
         heads = width // head_width
         kv_heads = heads // 2 if heads % 2 == 0 else heads
@@ -107,7 +109,9 @@ class ModelConfig:
 
     def flops(self, tokens: int, attended: int, scored: int) -> float:
         """Of a forward pass: matmuls over `tokens`, attention over `attended` live (query, key) pairs, `scored` logits."""
-        block = self.width * self.head_width * (2 * self.heads + 2 * self.kv_heads) + 3 * self.width * self.hidden
+        block = (
+            self.width * self.head_width * (2 * self.heads + 2 * self.kv_heads) + 3 * self.width * self.hidden
+        )
         attention = 4 * self.heads * self.head_width
         return float(
             self.layers * (2 * block * tokens + attention * attended) + 2 * self.width * self.vocab * scored
@@ -213,7 +217,9 @@ class GPT(nn.Module):
         """The output matrix, (V, D)."""
         return self.model["embed_tokens"].weight if self.config.tied else self.lm_head.weight
 
-    def forward(self, tokens_BS: Tensor, positions_BS: Tensor | None = None, attend: Attend = causal) -> Tensor:
+    def forward(
+        self, tokens_BS: Tensor, positions_BS: Tensor | None = None, attend: Attend = causal
+    ) -> Tensor:
         """Final hidden states, (B, S, D); `logits` turns those that are needed into (…, V)."""
         if positions_BS is None:
             rope = self.cos[: tokens_BS.shape[1], None], self.sin[: tokens_BS.shape[1], None]

@@ -81,7 +81,9 @@ class Optimizer:
             part.load_state_dict({**part.state_dict(), "state": nested})
 
 
-def muon_adamw(model: nn.Module, lr: float, embedding_lr: float, gain_lr: float, clip: float = 1.0) -> Optimizer:
+def muon_adamw(
+    model: nn.Module, lr: float, embedding_lr: float, gain_lr: float, clip: float = 1.0
+) -> Optimizer:
     """For reading from scratch: Muon at `lr` on the layers' matrices, AdamW on embeddings, head and gains."""
     named = dict(model.named_parameters())
     matrices = [p for n, p in named.items() if p.ndim == 2 and ".layers." in n]

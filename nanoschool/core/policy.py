@@ -102,7 +102,9 @@ class Policy:
 
     def snapshot(self) -> "Policy":
         """A frozen copy: the reference of a KL, an opponent, yesterday's self. It charges the same ledger."""
-        twin = Policy(copy.deepcopy(self.model).requires_grad_(False), self.tokenizer, self.ledger, self.micro_tokens)
+        twin = Policy(
+            copy.deepcopy(self.model).requires_grad_(False), self.tokenizer, self.ledger, self.micro_tokens
+        )
         twin.prompt = self.prompt
         return twin
 

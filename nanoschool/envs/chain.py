@@ -47,8 +47,8 @@ class Chain(Scratchpad):
     def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
         return draw(self.name, lambda rng: self._task(rng, rng.choice(self.lengths)), split, count, seed)
 
-    def document(self, rng: Random, level: float) -> Document:
-        """One line about a train-split chain. The level changes nothing: lengths are settings."""
+    def document(self, rng: Random) -> Document:
+        """One line about a train-split chain."""
         long = rng.random() < self.long_share
         lengths = self.long_lengths if long else self.document_lengths
         task = draw_train(lambda rng: self._task(rng, rng.choice(lengths)), rng)

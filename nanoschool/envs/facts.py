@@ -64,8 +64,8 @@ class Facts(OneWord):
     def about(self, task: Task) -> Mapping[str, Any]:
         return {"kind": task.data["kind"], "exposure": task.data["exposure"]}
 
-    def document(self, rng: Random, level: float) -> Document:
-        """A biography on one line, with questions unless its person is held out. The level changes nothing.
+    def document(self, rng: Random) -> Document:
+        """A biography on one line, with questions unless its person is held out.
 
         Of town people everything is learned; of others only the answers, for the rest cannot be known.
         """

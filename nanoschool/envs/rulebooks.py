@@ -20,7 +20,7 @@ def syllables(rng: Random) -> str:
 
 
 def line(name: str, entries: Iterable[Entry]) -> str:
-    """`tam: a K, b M`, a book or an answer."""
+    """`tam: a k, b m`, a book or an answer."""
     return f"{name}: {', '.join(f'{key} {output}' for key, output in entries)}"
 
 
@@ -77,4 +77,4 @@ def _answers(head: str, asked: Sequence[Entry]) -> list[Span]:
 def _guesses(rules: Mapping[str, str]) -> list[str]:
     """The outputs a guess is drawn from; two more where a map of one output would leave no wrong guess."""
     outputs = set(rules.values())
-    return sorted(outputs if len(outputs) > 1 else outputs | {"no", "X"})
+    return sorted(outputs if len(outputs) > 1 else outputs | {"no", "x"})

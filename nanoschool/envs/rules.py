@@ -1,8 +1,10 @@
 """rules: hidden symbol maps, asked with their rule-book in the prompt or without it.
 
-After worlds.md's `rules`. A map takes 8 letters to outputs out of an alphabet of 8 capitals, each key uniformly
-(3 bits a key), and up to two keys to no output ("no"). Every symbol stands after a space, so that " a", " K", " no"
-can be single tokens. The book: `tam: a K, b M, c no, d Q`. Asked: `<book>. tam? d a c`, reply `tam: d Q, a K, c no`.
+After worlds.md's `rules`. A map takes 8 letters to outputs out of 8 letters, each key uniformly (3 bits a key), and up
+to two keys to no output ("no"). Keys and outputs share one alphabet: in a trial a model that could tell them apart
+guessed among the outputs for twice as long before it learned to look a key up. Every symbol stands after a space, so
+that " a", " no" can be single tokens. The book: `tam: a k, b m, c no, d q`. Asked: `<book>. tam? d a c`, reply
+`tam: d q, a k, c no`.
 The problem is the map without its name. Documents are in envs/rulebooks.py.
 """
 
@@ -11,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log2
 from random import Random
-from string import ascii_lowercase, ascii_uppercase
+from string import ascii_lowercase
 from typing import ClassVar
 
 from nanoschool.envs import rulebooks
@@ -20,7 +22,7 @@ from nanoschool.types import Ask, Document, Episode, Message, Oracle, Outcome, T
 
 GAP = "no"
 NOTHING = "nothing"
-REPLY = re.compile(rf"([a-z]{{3,5}}): ((?:[a-z] (?:[A-Z]|{GAP}), ){{0,63}}[a-z] (?:[A-Z]|{GAP}))")
+REPLY = re.compile(rf"([a-z]{{3,5}}): ((?:[a-z] (?:[a-z]|{GAP}), ){{0,63}}[a-z] (?:[a-z]|{GAP}))")
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Rules:
         reply = yield Ask(prompt, role="text", stop=(",", "\n"), max_tokens=4)
         word = leading_word(reply.text)
         correct = word == rules[key]
-        wellformed = word == GAP or (len(word) == 1 and word.isupper())
+        wellformed = word == GAP or (len(word) == 1 and word.islower())
         return Outcome((float(correct),), info={"wellformed": wellformed, "fraction": float(correct)})
 
     def oracle(self, task: Task, replies: Sequence[str], partial: str = "") -> Oracle:
@@ -92,10 +94,10 @@ class Rules:
             return Oracle(1.0, (right,), bits)
         return Oracle(0.0, (), bits)
 
-    def document(self, rng: Random, level: float) -> Document:
-        """A reading row, a corrected answer or a note, over a train-split map; `level` sets the rows' book size."""
+    def document(self, rng: Random) -> Document:
+        """A reading row (of a book of any size up to `size`), a corrected answer or a note, over a train-split map."""
         kind = rng.choices(("row", "feedback", "note"), self.shares)[0]
-        size = 2 + round((self.size - 2) * level) if kind == "row" else self.size
+        size = rng.randint(1, self.size) if kind == "row" else self.size
         # The entries that a correction shows are a map too, so they must be of the train split as well.
         keys = (problem_of,) if kind == "row" else (problem_of, asked_problem)
         task = draw_train(lambda rng: self._task(rng, size), rng, *keys)
@@ -108,28 +110,31 @@ class Rules:
             return rulebooks.feedback(name, shown, rules, rng)
         return rulebooks.note(name, shown, rng)
 
-    def gate_rows(self, count: int, seed: int, shuffled: bool = False) -> list[Document]:
+    def gate_rows(self, count: int, seed: int, shuffled: bool = False) -> tuple[list[Document], float]:
         """The reading gate: rows over `count` unseen test-split maps, each key asked once, its output to be read.
 
         Learned spans are what is scored. `shuffled` permutes the outputs among the book's keys and leaves the
         answers, so a model that reads the book falls to chance. Keys are not asked twice, for the row's own
-        first answer would tell the second.
+        first answer would tell the second. The number is the share of answers that the book as shown gives: 1, or
+        by chance (outputs repeat, so it is above one in eight).
         """
         rng = Random(f"{self.name}/gate/{seed}")
-        rows = []
+        rows, agreeing, count_asked = [], 0, 0
         for task in self.tasks("test", count, seed):
             rules: Mapping[str, str] = task.data["map"]
             outputs = list(rules.values())
             asked = rng.sample(list(rules), len(rules))
             # Drawn either way, so that the two sets ask the same questions.
             permuted = rng.sample(outputs, len(outputs))
-            book = zip(rules, permuted if shuffled else outputs, strict=True)
-            rows.append(rulebooks.row(task.data["name"], book, [(key, rules[key]) for key in asked]))
-        return rows
+            book = dict(zip(rules, permuted if shuffled else outputs, strict=True))
+            agreeing += sum(book[key] == rules[key] for key in asked)
+            count_asked += len(asked)
+            rows.append(rulebooks.row(task.data["name"], book.items(), [(key, rules[key]) for key in asked]))
+        return rows, agreeing / count_asked
 
     def symbols(self) -> list[str]:
         """Every symbol as it is written; each must be a single token for the gate to mean what it says."""
-        return [f" {symbol}" for symbol in (*ascii_lowercase, *ascii_uppercase, GAP)]
+        return [f" {symbol}" for symbol in (*ascii_lowercase, GAP)]
 
     def _question(self, task: Task) -> str:
         name = task.data["name"]
@@ -138,7 +143,7 @@ class Rules:
 
     def _task(self, rng: Random, size: int) -> Task:
         keys = rng.sample(ascii_lowercase, size)
-        alphabet = rng.sample(ascii_uppercase, self.outputs)
+        alphabet = rng.sample(ascii_lowercase, self.outputs)
         rules = {key: rng.choice(alphabet) for key in keys}
         for key in rng.sample(keys, rng.randint(0, min(self.gaps, size - 1))):
             rules[key] = GAP

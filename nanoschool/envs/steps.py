@@ -47,9 +47,9 @@ class Steps:
     def oracle(self, task: Task, replies: Sequence[str], partial: str = "") -> Oracle:
         return self._world(task).oracle(task, replies, partial)
 
-    def document(self, rng: Random, level: float) -> Document:
+    def document(self, rng: Random) -> Document:
         world = self.sums if rng.random() < self.sums_share else self.chain
-        return world.document(rng, level)
+        return world.document(rng)
 
     def _world(self, task: Task) -> Scratchpad:
         return {"chain": self.chain, "sums": self.sums}[task.world]

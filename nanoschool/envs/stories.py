@@ -105,8 +105,8 @@ class Stories(OneWord):
     def about(self, task: Task) -> Mapping[str, Any]:
         return {"kind": task.data["kind"], "length": len(task.data["events"])}
 
-    def document(self, rng: Random, level: float) -> Document:
-        """A story on one line; all of it is learned. The level changes nothing."""
+    def document(self, rng: Random) -> Document:
+        """A story on one line; all of it is learned."""
         data = draw_train(self._task, rng).data
         asked = f" {answered(data['question'], data['answer'])}" if rng.random() < self.question_share else ""
         return [(f"{data['text']}{asked}\n", True)]

@@ -41,8 +41,8 @@ class Sums(Scratchpad):
     def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
         return draw(self.name, self._task, split, count, seed)
 
-    def document(self, rng: Random, level: float) -> Document:
-        """One line about a train-split sum. The level changes nothing."""
+    def document(self, rng: Random) -> Document:
+        """One line about a train-split sum."""
         return self.line(draw_train(self._task, rng), worked=rng.random() >= self.direct_share)
 
     def question(self, task: Task) -> str:

@@ -32,6 +32,7 @@ class Learner:
     progress: float = 0.0  # of the budget
     rank: int = 0
     state: dict[str, Any] = field(default_factory=dict)  # plain JSON; survives a kill
+    sample: str = ""  # what is being read, imitated or said, for whoever watches
     reference: Policy | None = None  # the policy as the stage found it, where the method asks for it
 
     def random(self, purpose: str) -> random.Random:

@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import repeat
+from random import Random
 
 from nanoschool.core.chat import render
+from nanoschool.core.corpus import encode_document, pack
 from nanoschool.methods.base import Learner
 from nanoschool.types import Environment, HasDemonstrations, HasDocuments, Trajectory, UserError
 
 
-def reading(learner: Learner, rows: int, level: float, weight: float = 1.0, watch: str = "") -> list[Trajectory]:
+def reading(learner: Learner, rows: int, weight: float = 1.0) -> list[Trajectory]:
     """Full-context rows of text, each from one world (or the user's own text) drawn by its share.
 
-    Loss falls on the learned spans at `weight`. extra["watched"] is 1.0 throughout the rows of world `watch`.
+    Loss falls on the learned spans at `weight`.
     """
     rng = learner.random("reading")
     length = learner.policy.model.config.context
@@ -22,10 +25,8 @@ def reading(learner: Learner, rows: int, level: float, weight: float = 1.0, watc
             tokens = learner.text.row(rng, length)
             mask = [False] + [True] * (len(tokens) - 1)
         else:
-            tokens, mask = _documents(learner, name, rng, level, length)
-        trajectory = trained(tokens, mask, weight)
-        trajectory.extra["watched"] = [float(name == watch)] * len(tokens)
-        out.append(trajectory)
+            tokens, mask = _documents(learner, name, rng, length)
+        out.append(trained(tokens, mask, weight))
     return out
 
 
@@ -42,7 +43,9 @@ def demonstrations(learner: Learner, rows: int, weight: float = 1.0) -> list[Tra
             tokens, mask = render(learner.policy.tokenizer, world.demonstration(task))
             if len(tokens) > learner.policy.model.config.context:
                 limit = learner.policy.model.config.context
-                raise UserError(f"a demonstration of {name!r} has {len(tokens)} tokens, the context {limit}; widen it")
+                raise UserError(
+                    f"a demonstration of {name!r} has {len(tokens)} tokens, the context {limit}; widen it"
+                )
             out.append(replace(trained(tokens, mask, weight), task=task))
     return out
 
@@ -53,22 +56,16 @@ def trained(tokens: list[int], mask: list[bool], weight: float) -> Trajectory:
     return Trajectory(tokens, mask, logprobs=[0.0] * len(tokens), weights=weights)
 
 
-def _drawn(shares: Mapping[str, float], count: int, rng) -> list[str]:
+def _drawn(shares: Mapping[str, float], count: int, rng: Random) -> list[str]:
     names = sorted(shares)
     return rng.choices(names, [shares[name] for name in names], k=count)
 
 
-def _documents(learner: Learner, name: str, rng, level: float, length: int) -> tuple[list[int], list[bool]]:
-    """A row of one world's documents, each after a <|bos|>, cut at `length`."""
+def _documents(learner: Learner, name: str, rng: Random, length: int) -> tuple[list[int], list[bool]]:
+    """A row of one world's documents."""
     world: Environment = learner.worlds[name]
     if not isinstance(world, HasDocuments):
         raise UserError(f"world {name!r} has no documents to read; take it out of the shares")
-    encode, tokens, mask = learner.policy.tokenizer.encode, [], []
-    while len(tokens) < length:
-        tokens.append(learner.policy.tokenizer.bos)
-        mask.append(False)
-        for text, learned in world.document(rng, level):
-            piece = encode(text)
-            tokens += piece
-            mask += [learned] * len(piece)
-    return tokens[:length], mask[:length]
+    tokenizer = learner.policy.tokenizer
+    endless = (encode_document(tokenizer, world.document(rng)) for _ in repeat(None))
+    return pack(endless, length, tokenizer.bos)

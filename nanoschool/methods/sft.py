@@ -26,7 +26,7 @@ class SFT(Method):
 
     def collect(self, learner: Learner) -> list[Trajectory]:
         taught = demonstrations(learner, self.rows)
-        return taught + (reading(learner, self.replay, level=1.0, weight=self.replay_weight) if self.replay else [])
+        return taught + (reading(learner, self.replay, weight=self.replay_weight) if self.replay else [])
 
     def credit(self, learner: Learner, trajectories: list[Trajectory]) -> dict[str, float]:
         return {}  # a demonstration is worth what `trained` gave it

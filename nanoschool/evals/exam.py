@@ -1,0 +1,74 @@
+"""exam: everything that is measured of a stage, on the test split; read once, never chosen by."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from nanoschool.core.policy import Policy
+from nanoschool.evals.measure import accuracy, answers, pass_at, reading_gate, rewards, transcript, ways
+from nanoschool.evals.stats import paired_difference
+from nanoschool.types import Environment
+
+SHOWN = 3  # transcripts kept of each world
+
+
+@dataclass(frozen=True)
+class Exam:
+    """What is asked. Each world is put in the chat format and in every answer format of its text."""
+
+    worlds: Mapping[str, Environment]
+    problems: int  # of each world, greedy
+    attempts: int  # at each of `pass_problems`, temperature 1
+    pass_problems: int
+    practised: Sequence[str]  # worlds that pass@k is measured on
+    chat: bool  # pass@k in the chat format; else in the text format that did best
+    gate_books: int = 1000
+    seed: int = 0
+
+    def sit(self, policy: Policy) -> tuple[dict, list[dict]]:
+        """(results, transcripts). Results hold every problem's reward, so that stages can be paired by problem."""
+        results: dict = {"worlds": {}, "passk": {}, "passk_format": {}, "rewards": {}}
+        samples = []
+        for name, env in self.worlds.items():
+            tasks = env.tasks("test", self.problems, seed=self.seed)
+            for way in ways(env):
+                trajectories = answers(policy, env, tasks, way, seed=self.seed)
+                results["worlds"].setdefault(name, {})[way] = accuracy(trajectories)
+                results["rewards"].setdefault(name, {})[way] = rewards(trajectories)
+                if way == "chat" or not self.chat:
+                    samples += [
+                        {"world": name, "way": way, **transcript(policy, t)} for t in trajectories[:SHOWN]
+                    ]
+            if name in self.practised:
+                way = "chat" if self.chat else best_way(results["worlds"][name])
+                some = tasks[: self.pass_problems]
+                results["passk"][name] = pass_at(policy, env, some, way, self.attempts, self.seed)
+                results["passk_format"][name] = way
+            if hasattr(env, "gate_rows"):
+                results["gate"] = reading_gate(policy, env, self.gate_books, self.seed)
+        return results, samples
+
+
+def best_way(scores: Mapping[str, Mapping]) -> str:
+    return max(scores, key=lambda way: scores[way]["mean"])
+
+
+def gain(exams: Mapping[str, Mapping], before: str, after: str, world: str) -> dict:
+    """What a stage added to `world` in the chat format, by problem; and whether that is more than an earlier stage
+    could do in any of its answer formats. Where it is not, the honest word is elicitation."""
+    was, now = exams[before]["rewards"][world]["chat"], exams[after]["rewards"][world]["chat"]
+    earlier = list(exams)[: list(exams).index(after)]
+    options = [(stage, way) for stage in earlier for way in exams[stage]["rewards"][world]]
+    stage, way = max(options, key=lambda option: exams[option[0]]["worlds"][world][option[1]]["mean"])
+    beyond = paired_difference(exams[stage]["rewards"][world][way], now)
+    return {
+        "world": world,
+        "from": before,
+        "to": after,
+        "n": len(now),
+        "before": sum(was) / len(was),
+        "after": sum(now) / len(now),
+        "difference": paired_difference(was, now).to_json(),
+        "best_before": {"stage": stage, "format": way, **exams[stage]["worlds"][world][way]},
+        "beyond": beyond.to_json(),
+        "verdict": "beyond the base" if beyond.low > 0 else "elicitation",
+    }

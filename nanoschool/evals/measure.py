@@ -1,0 +1,159 @@
+"""measure: what a policy can do, by greedy answers, pass@k, the reading gate and bits per byte. Nothing here trains.
+
+Each world is asked in the chat format, and in every answer format of the text it was read in, so that a model that
+has only read is not blamed for a format that it has never seen.
+"""
+
+import math
+from collections.abc import Sequence
+
+from nanoschool.core.batch import Batch
+from nanoschool.core.policy import Policy
+from nanoschool.evals.passk import mean_pass_at_k
+from nanoschool.evals.stats import Estimate, mean_interval, proportion
+from nanoschool.rollout import rollout
+from nanoschool.types import Environment, HasCompletions, Task, Trajectory
+
+GREEDY = 0.0
+
+
+def ways(env: Environment) -> list[str]:
+    """How a world can be put: "chat", and the answer formats of its text."""
+    return ["chat", *(env.formats if isinstance(env, HasCompletions) else ())]
+
+
+def answers(
+    policy: Policy,
+    env: Environment,
+    tasks: Sequence[Task],
+    way: str = "chat",
+    *,
+    samples: int = 1,
+    temperature: float = GREEDY,
+    max_tokens: int = 96,
+    seed: int = 0,
+) -> list[Trajectory]:
+    """Attempts at tasks put one way; greedy unless a temperature is given."""
+    play = None if way == "chat" else lambda task: env.complete(task, way)  # type: ignore[attr-defined]
+    return rollout(
+        policy,
+        env,
+        tasks,
+        samples=samples,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        seed=seed,
+        play=play,
+    )
+
+
+def rewards(trajectories: Sequence[Trajectory]) -> list[float]:
+    return [float(t.rewards or 0.0) for t in trajectories]
+
+
+def accuracy(trajectories: Sequence[Trajectory]) -> dict:
+    """Mean reward with its interval, the share of well-formed replies, and both by what the world counts (length, kind)."""
+    scores = rewards(trajectories)
+    formed = [bool(t.info["wellformed"]) and t.stop_reason != "length" for t in trajectories]
+    out = _estimate(scores).to_json() | {"format_rate": sum(formed) / len(formed)}
+    for by in ("length", "kind", "exposure"):
+        groups: dict = {}
+        for trajectory, score in zip(trajectories, scores, strict=True):
+            if by in trajectory.info:
+                groups.setdefault(trajectory.info[by], []).append(score)
+        if groups:
+            out[f"by_{by}"] = {str(kind): _estimate(some).to_json() for kind, some in sorted(groups.items())}
+    return out
+
+
+def _estimate(scores: Sequence[float]) -> Estimate:
+    return proportion(sum(scores), len(scores)) if set(scores) <= {0.0, 1.0} else mean_interval(scores)
+
+
+def pass_at(
+    policy: Policy, env: Environment, tasks: Sequence[Task], way: str, attempts: int, seed: int
+) -> dict:
+    """pass@1 and pass@attempts at temperature 1, unbiased, with intervals over problems."""
+    trajectories = answers(policy, env, tasks, way, samples=attempts, temperature=1.0, seed=seed)
+    scores = rewards(trajectories)
+    counts = [sum(s >= 1.0 for s in scores[i : i + attempts]) for i in range(0, len(scores), attempts)]
+    return {f"pass@{k}": mean_pass_at_k(counts, attempts, k).to_json() for k in sorted({1, attempts})}
+
+
+def read_rows(
+    policy: Policy, rows: Sequence[tuple[list[int], list[bool]]], rows_a_pass: int = 64
+) -> tuple[float, float, int]:
+    """Teacher-forced reading of (tokens, scored) rows: (share predicted right, nats, scored tokens)."""
+    right, nats, count = 0, 0.0, 0
+    for first in range(0, len(rows), rows_a_pass):
+        some = rows[first : first + rows_a_pass]
+        blank = [[0.0] * len(tokens) for tokens, _ in some]
+        batch = Batch.of([Trajectory(t, m, b, b) for (t, m), b in zip(some, blank, strict=True)])
+        logprobs_BT1, tokens_BT1 = policy.distribution(batch, top_k=1)
+        right += int((tokens_BT1[:, :, 0].cpu() == batch.tokens)[batch.mask].sum())
+        nats -= float(policy.logprobs(batch)[batch.mask].double().sum())
+        count += int(batch.mask.sum())
+    return right / count, nats, count
+
+
+def reading_gate(policy: Policy, env, books: int, seed: int = 0) -> dict:
+    """Token accuracy on unseen rule-books in the prompt, and with each book's outputs shuffled (worlds.md: over 99 %).
+
+    `env` has `gate_rows(count, seed, shuffled)` and `symbols()`; each symbol must be one token, or it means nothing.
+    """
+    encode = policy.tokenizer.encode
+    split = [symbol for symbol in env.symbols() if len(encode(symbol)) != 1]
+    out: dict = {"books": books, "split_symbols": split}
+    for name, shuffled in (("accuracy", False), ("shuffled", True)):
+        rows = []
+        documents, out["chance"] = env.gate_rows(books, seed, shuffled)  # the shuffled books' comes last
+        for document in documents:
+            tokens, mask = [policy.tokenizer.bos], [False]
+            for text, scored in document:
+                piece = encode(text)
+                tokens += piece
+                mask += [scored] * len(piece)
+            rows.append((tokens, mask))
+        out[name], _, out["tokens"] = read_rows(policy, rows)
+    return out | {"passed": out["accuracy"] > 0.99 and not split and books >= 1000}
+
+
+def bits_per_byte(policy: Policy, tokens: Sequence[int], stride: int | None = None) -> float:
+    """Of a stretch of text that starts with <|bos|>: windows of a full context, each scoring its last `stride` tokens."""
+    context = policy.model.config.context
+    stride = stride or context // 2
+    rows, scored = [], 1
+    while scored < len(tokens):
+        end = min(scored + (context - 1 if scored == 1 else stride), len(tokens))
+        start = max(0, end - context)
+        rows.append((list(tokens[start:end]), [False] * (scored - start) + [True] * (end - scored)))
+        scored = end
+    _, nats, _ = read_rows(policy, rows)
+    size = sum(len(policy.tokenizer.token_bytes(t)) for t in tokens if t != policy.tokenizer.bos)
+    return nats / math.log(2) / size
+
+
+def validation(policy: Policy, rows: Sequence[Trajectory]) -> dict[str, float]:
+    """Loss (nats a learned token) and bits per byte of rows that were not trained on."""
+    pairs = [(t.tokens, t.mask) for t in rows]
+    right, nats, count = read_rows(policy, pairs)
+    size = sum(
+        len(policy.tokenizer.token_bytes(token))
+        for tokens, mask in pairs
+        for token, learned in zip(tokens, mask, strict=True)
+        if learned and token != policy.tokenizer.bos
+    )
+    return {"loss": nats / count, "bits_per_byte": nats / math.log(2) / size, "token_accuracy": right}
+
+
+def transcript(policy: Policy, trajectory: Trajectory) -> dict:
+    """One attempt as a reader wants it: the prompt, the last reply's tokens and the probability of each."""
+    first = trajectory.mask.index(True) if any(trajectory.mask) else len(trajectory.tokens)
+    said = [i for i in range(first, len(trajectory.tokens)) if trajectory.mask[i]]
+    return {
+        "prompt": policy.tokenizer.decode(trajectory.tokens[:first]),
+        "reply": policy.tokenizer.decode([trajectory.tokens[i] for i in said]),
+        "reward": trajectory.rewards,
+        "tokens": [policy.tokenizer.show(trajectory.tokens[i]) for i in said],
+        "probabilities": [round(math.exp(trajectory.logprobs[i]), 4) for i in said],
+    }

@@ -1,0 +1,72 @@
+"""folder: a run is files. Metrics and samples a line a step, whole files by rename, one process at a time.
+
+A checkpoint remembers how long the line files were; a resume cuts them back to that, so no step is told twice.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nanoschool.core.files import explained, write_atomic
+from nanoschool.types import UserError
+
+LINES = ("metrics.jsonl", "samples.jsonl")
+
+
+class Folder:
+    """runs/NAME, held by this process until it ends."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        with explained(path):
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = open(path / ".lock", "w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{path}: another process is working on this run; wait for it or use another --name"
+            ) from None
+        self._open: dict[str, Any] = {}
+
+    def append(self, name: str, record: Mapping[str, Any]) -> None:
+        """One JSON line, handed to the system at once: a kill of this process loses none of it."""
+        with explained(self.path / name):
+            if name not in self._open:
+                self._open[name] = open(self.path / name, "ab")
+            self._open[name].write(json.dumps(record).encode() + b"\n")
+            self._open[name].flush()
+
+    def lengths(self) -> dict[str, int]:
+        """Bytes in each line file, for a checkpoint to remember."""
+        sizes = {}
+        for name in LINES:
+            path = self.path / name
+            sizes[name] = path.stat().st_size if path.exists() else 0
+        return sizes
+
+    def cut(self, lengths: Mapping[str, int]) -> None:
+        """Take the line files back to what a checkpoint remembers."""
+        for name in LINES:
+            path = self.path / name
+            if path.exists():
+                os.truncate(path, min(lengths.get(name, 0), path.stat().st_size))
+
+    def write_json(self, name: str, data: Mapping[str, Any]) -> None:
+        write_atomic(self.path / name, json.dumps(data, indent=1).encode())
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """What `write_json` wrote, {} where it never did."""
+        path = self.path / name
+        if not path.exists():
+            return {}
+        try:
+            return json.loads(path.read_text())
+        except ValueError as error:
+            raise UserError(
+                f"{path}: is not JSON ({error}); delete it and run again, it will be written anew"
+            ) from None
