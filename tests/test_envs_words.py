@@ -25,14 +25,15 @@ def test_a_prompted_word_answers_its_question():
                 assert perform(envs.load(name).complete(task, "worked"), [reply])[1].rewards == (reward,)
 
 
-def test_a_rule_book_row_goes_on_with_the_asked_output():
+def test_raw_text_asks_the_same_question_with_its_book():
     world = envs.load("rules")
-    for task in world.tasks("train", 100):
-        right = task.data["map"][task.data["asked"][0]]
-        ask = next(world.complete(task, "worked"))
-        assert ask.text.endswith(f"\n{task.data['name']}: {task.data['asked'][0]}")
-        for reply, reward in ((f" {right}, x no", 1.0), (f" {right}", 1.0), (f" {right}x", 0.0), ("", 0.0)):
-            assert perform(world.complete(task, "worked"), [reply])[1].rewards == (reward,)
+    for shown in (world, replace(world, book=False)):
+        for task in shown.tasks("train", 50):
+            right = world.demonstration(task)[1].content
+            ask = next(shown.complete(task, "worked"))
+            assert ask.text == f"{world.demonstration(task)[0].content}\n" and ask.role == "text"
+            for reply, reward in ((f"{right}\n", 1.0), (right, 1.0), (f"{right}x", 0.0), ("", 0.0)):
+                assert perform(shown.complete(task, "worked"), [reply])[1].rewards == (reward,)
 
 
 # The truth about rules
@@ -57,7 +58,7 @@ def test_feedback_names_the_first_wrong_position():
     )
     for reply, fraction, feedback in (
         ("tam: d q, a k, c no", 1.0, ""),
-        ("tam: d M, a M, c no", 1 / 3, "wrong: d M, right: d q"),
+        ("tam: d m, a m, c no", 1 / 3, "wrong: d m, right: d q"),
         ("tam: d q, a k", 2 / 3, "wrong: nothing, right: c no"),
         ("tam: d q, a k, c no, b m", 1.0, "wrong: b m, right: nothing"),
         ("tum: d q, a k, c no", 1.0, "wrong: tum, right: tam"),
@@ -92,7 +93,7 @@ def test_the_reading_gate_asks_unseen_maps_and_shuffles_only_the_book():
 
 
 def test_a_reading_row_has_a_book_of_any_size_and_a_fixed_number_of_entries():
-    world = replace(envs.load("rules"), shares=(1.0, 0.0, 0.0))
+    world = replace(envs.load("rules"), shares=(1.0, 0.0, 0.0, 0.0))
     sizes = set()
     for seed in range(200):
         document = world.document(Random(seed))
@@ -114,7 +115,7 @@ def test_exposure_is_what_documents_show():
     counts = dict.fromkeys(known, 0)
     rng = Random(0)
     for _ in range(4000):
-        text = text_of(world.document(rng, 1.0))
+        text = text_of(world.document(rng))
         for name in known:
             counts[name] += name in text
     by_exposure = {}

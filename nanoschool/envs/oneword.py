@@ -1,44 +1,50 @@
 """oneword: what worlds share whose question, after a text or alone, is answered by one word of a list.
 
-A task's data holds `text` (what is read first, "" for nothing), `question` and `answer`. Raw text asks
+A task's data holds `text` (what is read first, "" for nothing), `question` and `answer`. The reply is
+`The answer is <answer>.`, so that the word stands after a space, as it does where it is read. Raw text asks
 `<text> Q: <question> A:` and goes on ` <answer>.`.
 """
 
+import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from nanoschool.envs.common import leading_word
 from nanoschool.types import Ask, Episode, Message, Oracle, Outcome, Task
 
+REPLY = re.compile(r"The answer is ([A-Za-z]{1,32})\.")
 
-class OneWord:
+
+class OneWord(ABC):
     """Base of these worlds: a subclass says which words are answers, what is unknown, and the feedback."""
 
     replayable: ClassVar[bool] = True
     formats: ClassVar[tuple[str, ...]] = ("worked",)
 
+    @abstractmethod
     def choices(self, task: Task) -> Sequence[str]:
         """The words of which the answer is one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def entropy_bits(self, task: Task) -> float:
         """What one does not know who has read the prompt and knows the rules."""
-        raise NotImplementedError
 
+    @abstractmethod
     def feedback(self, task: Task) -> str:
         """The truth in words, for one who was wrong."""
-        raise NotImplementedError
 
+    @abstractmethod
     def about(self, task: Task) -> Mapping[str, Any]:
         """What a report may sort the tasks by."""
-        raise NotImplementedError
 
     def play(self, task: Task) -> Episode:
         reply = yield Ask(prompt(task))
-        return self._grade(task, reply.text.strip())
+        found = REPLY.fullmatch(reply.text)
+        return self._grade(task, found[1] if found else "")
 
     def demonstration(self, task: Task) -> list[Message]:
-        return [Message("user", prompt(task)), Message("assistant", task.data["answer"])]
+        return [Message("user", prompt(task)), Message("assistant", sentence(task))]
 
     def complete(self, task: Task, format: str) -> Episode:
         """The question in raw text; the reply's first word is the answer."""
@@ -49,15 +55,10 @@ class OneWord:
 
     def oracle(self, task: Task, replies: Sequence[str], partial: str = "") -> Oracle:
         """The value is that of one who knows the answer: 1 while the reply can still become it."""
-        bits, answer = self.entropy_bits(task), task.data["answer"]
+        bits, right = self.entropy_bits(task), sentence(task)
         if replies:
-            return Oracle(float(replies[-1].strip() == answer), (), bits)
-        begun = partial.lstrip()
-        if answer.startswith(begun):
-            return Oracle(1.0, (partial + answer[len(begun) :],), bits)
-        if begun.rstrip() == answer:
-            return Oracle(1.0, (partial,), bits)
-        return Oracle(0.0, (), bits)
+            return Oracle(float(replies[-1] == right), (), bits)
+        return Oracle(1.0, (right,), bits) if right.startswith(partial) else Oracle(0.0, (), bits)
 
     def _grade(self, task: Task, word: str) -> Outcome:
         correct = word == task.data["answer"]
@@ -67,6 +68,11 @@ class OneWord:
 
 def prompt(task: Task) -> str:
     return join(task.data["text"], task.data["question"])
+
+
+def sentence(task: Task) -> str:
+    """The right reply."""
+    return f"The answer is {task.data['answer']}."
 
 
 def answered(question: str, answer: str) -> str:

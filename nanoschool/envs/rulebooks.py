@@ -29,6 +29,11 @@ def row(name: str, book: Iterable[Entry], asked: Sequence[Entry]) -> Document:
     return [(f"{line(name, book)}\n", False), *_answers(f"{name}:", asked)]
 
 
+def answered(question: str, answer: str) -> Document:
+    """A question on one line, its answer on the next, which is learned whole: which keys are asked is read too."""
+    return [(f"{question}\n", False), (f"{answer}\n", True)]
+
+
 def feedback(name: str, asked: Mapping[str, str], rules: Mapping[str, str], rng: Random) -> Document:
     """A question, an answer with one wrong output, the feedback, and the right answer, which is learned.
 

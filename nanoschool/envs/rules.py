@@ -10,14 +10,14 @@ The problem is the map without its name. Documents are in envs/rulebooks.py.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log2
 from random import Random
 from string import ascii_lowercase
 from typing import ClassVar
 
 from nanoschool.envs import rulebooks
-from nanoschool.envs.common import draw, draw_train, leading_word, problem_of, require
+from nanoschool.envs.common import draw, draw_train, problem_of, require
 from nanoschool.types import Ask, Document, Episode, Message, Oracle, Outcome, Task
 
 GAP = "no"
@@ -35,7 +35,12 @@ class Rules:
     book: bool = True
     asked: tuple[int, ...] = (3, 4, 5)  # how many keys a question has
     entries: int = 40  # of a reading row, its book's included
-    shares: tuple[float, float, float] = (0.8, 0.1, 0.1)  # reading rows, feedback, notes
+    shares: tuple[float, float, float, float] = (
+        0.6,
+        0.2,
+        0.1,
+        0.1,
+    )  # reading rows, questions, feedback, notes
     name: str = "rules"
 
     replayable: ClassVar[bool] = True
@@ -67,18 +72,10 @@ class Rules:
         return [Message("user", self._question(task)), Message("assistant", _right(task))]
 
     def complete(self, task: Task, format: str) -> Episode:
-        """The book and the first asked key in raw text: the reply's first word must be its output.
-
-        One key only, for in raw text the world's own rows choose which key comes next. Always with the book.
-        """
+        """The question on a line of raw text, the answer on the next. Always with the book."""
         assert format in self.formats, format
-        name, rules, key = task.data["name"], task.data["map"], task.data["asked"][0]
-        prompt = f"{rulebooks.line(name, rules.items())}\n{name}: {key}"
-        reply = yield Ask(prompt, role="text", stop=(",", "\n"), max_tokens=4)
-        word = leading_word(reply.text)
-        correct = word == rules[key]
-        wellformed = word == GAP or (len(word) == 1 and word.islower())
-        return Outcome((float(correct),), info={"wellformed": wellformed, "fraction": float(correct)})
+        reply = yield Ask(f"{replace(self, book=True)._question(task)}\n", role="text", stop=("\n",))
+        return _grade(task, reply.text.removesuffix("\n"))
 
     def oracle(self, task: Task, replies: Sequence[str], partial: str = "") -> Oracle:
         """The value is that of one who knows the rule: 1 while the reply can still become the right one.
@@ -95,10 +92,10 @@ class Rules:
         return Oracle(0.0, (), bits)
 
     def document(self, rng: Random) -> Document:
-        """A reading row (of a book of any size up to `size`), a corrected answer or a note, over a train-split map."""
-        kind = rng.choices(("row", "feedback", "note"), self.shares)[0]
+        """A reading row (of a book of any size up to `size`), a question, a corrected answer or a note."""
+        kind = rng.choices(("row", "asked", "feedback", "note"), self.shares)[0]
         size = rng.randint(1, self.size) if kind == "row" else self.size
-        # The entries that a correction shows are a map too, so they must be of the train split as well.
+        # The entries that an answer shows are a map too, so they must be of the train split as well.
         keys = (problem_of,) if kind == "row" else (problem_of, asked_problem)
         task = draw_train(lambda rng: self._task(rng, size), rng, *keys)
         name, rules = task.data["name"], task.data["map"]
@@ -106,6 +103,8 @@ class Rules:
             queries = rng.choices(list(rules.items()), k=self.entries - len(rules))
             return rulebooks.row(name, rules.items(), queries)
         shown = {key: rules[key] for key in task.data["asked"]}
+        if kind == "asked":
+            return rulebooks.answered(replace(self, book=True)._question(task), _right(task))
         if kind == "feedback":
             return rulebooks.feedback(name, shown, rules, rng)
         return rulebooks.note(name, shown, rng)
