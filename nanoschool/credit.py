@@ -31,13 +31,13 @@ def by_group(
     groups: Sequence[int], rewards: Sequence[float | None], rule: Callable[[Sequence[float]], list[float]]
 ) -> list[float]:
     """Apply `rule` within each group. Rewards of None (unscorable) stay out of the statistics and are worth 0."""
-    members: dict[int, list[int]] = {}
+    members: dict[int, dict[int, float]] = {}
     for i, (group, reward) in enumerate(zip(groups, rewards, strict=True)):
         if reward is not None:
-            members.setdefault(group, []).append(i)
+            members.setdefault(group, {})[i] = reward
     advantages = [0.0] * len(rewards)
-    for index in members.values():
-        for i, advantage in zip(index, rule([rewards[i] for i in index]), strict=True):  # type: ignore[misc]
+    for scored in members.values():
+        for i, advantage in zip(scored, rule(list(scored.values())), strict=True):
             advantages[i] = advantage
     return advantages
 

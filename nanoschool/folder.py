@@ -24,7 +24,7 @@ class Folder:
         self.checkpoints = path / "checkpoints"
         with explained(path):
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = open(path / ".lock", "w")
+            self._lock = open(path / ".lock", "w")  # noqa: SIM115 (held until the process ends)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -37,7 +37,7 @@ class Folder:
         """One JSON line, handed to the system at once: a kill of this process loses none of it."""
         with explained(self.path / name):
             if name not in self._open:
-                self._open[name] = open(self.path / name, "ab")
+                self._open[name] = open(self.path / name, "ab")  # noqa: SIM115 (stays open)
             self._open[name].write(json.dumps(record).encode() + b"\n")
             self._open[name].flush()
 

@@ -1,8 +1,9 @@
 """The one meter. Sampling, scoring, fitting and playing charge one Ledger; schedules read a Budget, never the clock."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,22 @@ class Ledger:
         self.accounts: dict[str, Cost] = {}
         self._open: list[str] = []
 
-    def charge(self, **cost: float) -> None:
+    def charge(
+        self,
+        *,
+        flops: float = 0.0,
+        tokens: int = 0,
+        sampled: int = 0,
+        trained: int = 0,
+        rollouts: int = 0,
+        bits: float = 0.0,
+    ) -> None:
         name = "/".join(self._open) or "unnamed"
-        self.accounts[name] = self.accounts.get(name, Cost()) + Cost(**cost)  # type: ignore[arg-type]
+        cost = Cost(flops, tokens, sampled, trained, rollouts, bits)
+        self.accounts[name] = self.accounts.get(name, Cost()) + cost
 
     @contextmanager
-    def account(self, name: str) -> Iterator[None]:
+    def account(self, name: str) -> Generator[None]:
         """Open an account for the charges made inside; accounts nest: "rl" then "sample" is "rl/sample"."""
         self._open.append(name)
         try:
@@ -54,9 +65,9 @@ class Ledger:
         return {name: asdict(cost) for name, cost in sorted(self.accounts.items())}
 
     @classmethod
-    def from_json(cls, data: dict[str, dict[str, float]]) -> "Ledger":
+    def from_json(cls, data: dict[str, dict[str, Any]]) -> "Ledger":
         ledger = cls()
-        ledger.accounts = {name: Cost(**cost) for name, cost in data.items()}  # type: ignore[arg-type]
+        ledger.accounts = {name: Cost(**cost) for name, cost in data.items()}
         return ledger
 
 

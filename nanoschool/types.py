@@ -82,8 +82,11 @@ Document = Sequence[Span]  # one training document outside any chat
 class Environment(Protocol):
     """A world: rules, tasks and the truth. Everything random in it follows from the seed of the tasks."""
 
-    name: str
-    replayable: bool  # `play` is a deterministic function of the task and the replies
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def replayable(self) -> bool: ...  # `play` is a deterministic function of the task and the replies
 
     def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]: ...
 

@@ -172,17 +172,25 @@ class Layer(nn.Module):
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
+class Body(nn.Module):
+    """What Hugging Face's weights call `model`; GPT runs it."""
+
+    def __init__(self, c: ModelConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(c.vocab, c.width)
+        self.layers = nn.ModuleList(Layer(c) for _ in range(c.layers))
+        self.norm = RMSNorm(c.width, c.eps)
+
+
 class GPT(nn.Module):
+    cos: Tensor
+    sin: Tensor
+    lm_head: nn.Linear  # absent where tied
+
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
         super().__init__()
         self.config = config
-        self.model = nn.ModuleDict(
-            {
-                "embed_tokens": nn.Embedding(config.vocab, config.width),
-                "layers": nn.ModuleList(Layer(config) for _ in range(config.layers)),
-                "norm": RMSNorm(config.width, config.eps),
-            }
-        )
+        self.model = Body(config)
         if not config.tied:
             self.lm_head = nn.Linear(config.width, config.vocab, bias=False)
         cos_TK, sin_TK = rope_tables(config)
@@ -210,12 +218,12 @@ class GPT(nn.Module):
                 std = 0.05
             p.copy_(torch.randn(p.shape, generator=random) * std)
         if self.config.tied:
-            self.model["norm"].weight.fill_(0.1)
+            self.model.norm.weight.fill_(0.1)
 
     @property
     def head(self) -> Tensor:
         """The output matrix, (V, D)."""
-        return self.model["embed_tokens"].weight if self.config.tied else self.lm_head.weight
+        return self.model.embed_tokens.weight if self.config.tied else self.lm_head.weight
 
     def forward(
         self, tokens_BS: Tensor, positions_BS: Tensor | None = None, attend: Attend = causal
@@ -225,10 +233,10 @@ class GPT(nn.Module):
             rope = self.cos[: tokens_BS.shape[1], None], self.sin[: tokens_BS.shape[1], None]
         else:
             rope = self.cos[positions_BS][:, :, None], self.sin[positions_BS][:, :, None]
-        x_BSD = self.model["embed_tokens"](tokens_BS)
-        for i, layer in enumerate(self.model["layers"]):
+        x_BSD = self.model.embed_tokens(tokens_BS)
+        for i, layer in enumerate(self.model.layers):
             x_BSD = layer(x_BSD, rope, i, attend)
-        return self.model["norm"](x_BSD)
+        return self.model.norm(x_BSD)
 
     def logits(self, x: Tensor) -> Tensor:
         return F.linear(x, self.head).float()

@@ -4,8 +4,6 @@ What we changed from Muon: matrices of one shape are orthogonalised together, in
 float32 (a tiny model pays nothing for it, and its runs are reproducible to the bit).
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
@@ -17,20 +15,20 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:
+    def step(self, closure: None = None) -> None:  # ty: ignore[incompatible-method-override] (takes no closure)
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[nn.Parameter]] = {}
+            by_shape: dict[torch.Size, list[tuple[nn.Parameter, Tensor]]] = {}
             for p in group["params"]:
                 if p.grad is not None:
-                    by_shape.setdefault(p.shape, []).append(p)
-            for shape, params in by_shape.items():
+                    by_shape.setdefault(p.shape, []).append((p, p.grad))
+            for shape, pairs in by_shape.items():
                 updates = []
-                for p in params:
+                for p, grad in pairs:
                     buffer = self.state[p].setdefault("momentum", torch.zeros_like(p))
-                    buffer.lerp_(p.grad, 1 - group["momentum"])
-                    updates.append(torch.lerp(p.grad, buffer, group["momentum"]))  # Nesterov
+                    buffer.lerp_(grad, 1 - group["momentum"])
+                    updates.append(torch.lerp(grad, buffer, group["momentum"]))  # Nesterov
                 scale = max(1.0, shape[0] / shape[1]) ** 0.5
-                for p, update in zip(params, orthogonal(torch.stack(updates)), strict=True):
+                for (p, _), update in zip(pairs, orthogonal(torch.stack(updates)), strict=True):
                     p.add_(update, alpha=-group["lr"] * scale)
 
 

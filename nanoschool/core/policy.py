@@ -58,7 +58,7 @@ class Policy:
             batch = batch.to(self.device)
             logprobs_BTV = torch.log_softmax(self.model.logits(self.model(batch.tokens)), dim=-1)
             top, index = logprobs_BTV[:, :-1].topk(top_k, dim=-1)
-            return tuple(torch.nn.functional.pad(x, (0, 0, 1, 0)) for x in (top, index))  # type: ignore[return-value]
+            return torch.nn.functional.pad(top, (0, 0, 1, 0)), torch.nn.functional.pad(index, (0, 0, 1, 0))
 
     def fit(
         self,

@@ -6,13 +6,15 @@ has only read is not blamed for a format that it has never seen.
 
 import math
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 from nanoschool.core.batch import Batch
 from nanoschool.core.policy import Policy
 from nanoschool.evals.passk import mean_pass_at_k
 from nanoschool.evals.stats import Estimate, mean_interval, proportion
 from nanoschool.rollout import rollout
-from nanoschool.types import Environment, HasCompletions, Task, Trajectory
+from nanoschool.types import Environment, HasCompletions, Task, Trajectory, UserError
 
 GREEDY = 0.0
 
@@ -34,7 +36,11 @@ def answers(
     seed: int = 0,
 ) -> list[Trajectory]:
     """Attempts at tasks put one way; greedy unless a temperature is given."""
-    play = None if way == "chat" else lambda task: env.complete(task, way)  # type: ignore[attr-defined]
+    play = None
+    if way != "chat":
+        if not isinstance(env, HasCompletions) or way not in env.formats:
+            raise UserError(f"world {env.name!r} cannot be asked as {way!r}, only as {', '.join(ways(env))}")
+        play = partial(env.complete, format=way)
     return rollout(
         policy,
         env,
@@ -55,7 +61,7 @@ def accuracy(trajectories: Sequence[Trajectory]) -> dict:
     """Mean reward with its interval, the share of well-formed replies, and both by what the world counts (length, kind)."""
     scores = rewards(trajectories)
     formed = [bool(t.info["wellformed"]) and t.stop_reason != "length" for t in trajectories]
-    out = _estimate(scores).to_json() | {"format_rate": sum(formed) / len(formed)}
+    out: dict[str, Any] = _estimate(scores).to_json() | {"format_rate": sum(formed) / len(formed)}
     for by in ("length", "kind", "exposure"):
         groups: dict = {}
         for trajectory, score in zip(trajectories, scores, strict=True):
@@ -89,7 +95,7 @@ def read_rows(
         some = rows[first : first + rows_a_pass]
         blank = [[0.0] * len(tokens) for tokens, _ in some]
         batch = Batch.of([Trajectory(t, m, b, b) for (t, m), b in zip(some, blank, strict=True)])
-        logprobs_BT1, tokens_BT1 = policy.distribution(batch, top_k=1)
+        _, tokens_BT1 = policy.distribution(batch, top_k=1)
         right += int((tokens_BT1[:, :, 0].cpu() == batch.tokens)[batch.mask].sum())
         nats -= float(policy.logprobs(batch)[batch.mask].double().sum())
         count += int(batch.mask.sum())
