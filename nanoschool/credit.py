@@ -43,11 +43,12 @@ def by_group(
 
 
 def zero_variance(groups: Sequence[int], rewards: Sequence[float | None]) -> float:
-    """The share of groups whose rewards are all equal: they teach a critic-free method nothing."""
-    seen: dict[int, set[float | None]] = {}
+    """The share of groups whose rewards are all equal, unscorable ones apart: they teach a critic-free method nothing."""
+    seen: dict[int, set[float]] = {group: set() for group in groups}
     for group, reward in zip(groups, rewards, strict=True):
-        seen.setdefault(group, set()).add(reward)
-    return sum(len(values) == 1 for values in seen.values()) / len(seen)
+        if reward is not None:
+            seen[group].add(reward)
+    return sum(len(values) <= 1 for values in seen.values()) / len(seen)
 
 
 def ratio(logprobs: Tensor, old: Tensor) -> Tensor:

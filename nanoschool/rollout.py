@@ -7,7 +7,6 @@ replaying `prefix`, the engine by reading `partial` and sampling on.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import count
 
 from nanoschool.core.chat import follow, render
 from nanoschool.core.engine import Row, Session
@@ -35,6 +34,8 @@ class Attempt:
     rows: dict[int, Row] = field(default_factory=dict)
     rewards: dict[int, float] = field(default_factory=dict)
     replies: dict[int, list[str]] = field(default_factory=dict)
+    past: dict[int, list[Message]] = field(default_factory=dict)  # of each seat, from the replayed prefix
+    full: set[int] = field(default_factory=set)  # seats whose conversation has no room left
 
     def advance(self, reply: Reply | None) -> None:
         """Hand the world a reply (None to begin) and take what it says next."""
@@ -43,6 +44,17 @@ class Attempt:
             self.rewards[self.ask.seat] = self.rewards.get(self.ask.seat, 0.0) + self.ask.reward
         except StopIteration as end:
             self.ask, self.outcome = None, end.value
+
+    def replay(self, text: str) -> None:
+        """Give an earlier reply again: the world hears it, and the seat's conversation will begin with it."""
+        if (ask := self.ask) is None:
+            raise UserError(
+                f"the prefix has more replies than task {self.task.problem!r} of {self.task.world} asks for"
+            )
+        speaker = "text" if ask.role == "text" else "assistant"
+        self.past.setdefault(ask.seat, []).extend([Message(ask.role, ask.text), Message(speaker, text)])
+        self.replies.setdefault(ask.seat, []).append(text)
+        self.advance(Reply(text, "stop" if any(s in text for s in ask.stop) else "end"))
 
 
 def rollout(
@@ -63,8 +75,12 @@ def rollout(
     """Play `samples` attempts at each task; returns a trajectory for each attempt and each seat the policy holds.
 
     The order is by task, then sample, then seat. `max_tokens` bounds a reply; `play` replaces `env.play` (another
-    way to put the same task); `rows` bounds how many conversations are live at once.
+    way to put the same task); `rows` bounds how many attempts are live at once (a task's are never parted).
+    `prefix` holds the earlier replies of all seats in their order, `partial` the first tokens of the next one: they
+    are in the trajectory's tokens, but not in its mask, for they were not sampled here.
     """
+    if samples < 1:
+        raise UserError(f"{samples} attempts at each task: there must be at least 1")
     if (prefix or partial) and not env.replayable:
         raise UserError(f"world {env.name!r} cannot be replayed, so its episodes cannot be forked")
     play = play or env.play
@@ -78,22 +94,13 @@ def rollout(
             for attempt in begun:
                 attempt.advance(None)
                 for text in prefix:
-                    attempt.replies.setdefault(_asked(attempt).seat, []).append(text)
-                    attempt.advance(Reply(text))
+                    attempt.replay(text)
             attempts += begun
         _drive(policy, session, attempts, max_tokens, partial, opponents or {}, share=env.replayable)
         policy.ledger.charge(rollouts=len(attempts))
         for attempt in attempts:
             done += _trajectories(attempt)
     return done
-
-
-def _asked(attempt: Attempt) -> Ask:
-    if attempt.ask is None:
-        raise UserError(
-            f"the prefix has more replies than task {attempt.task.problem!r} of {attempt.task.world} asks for"
-        )
-    return attempt.ask
 
 
 def _drive(
@@ -123,6 +130,8 @@ def _drive(
             else:
                 tokens = follow(policy.tokenizer, row.stop_reason, ask.role, ask.text)
                 if len(row.tokens) + len(tokens) >= policy.model.config.context:
+                    attempt.full.add(ask.seat)
+                if ask.seat in attempt.full:  # for good: a later ask may fit, but this one would be missing
                     attempt.replies[ask.seat].append("")
                     row.stop_reason = "length"
                     attempt.advance(Reply("", "length"))  # no room left to speak: the world is told so
@@ -140,10 +149,9 @@ def _drive(
             row = session.fork(original, key=key)
         else:
             system = [Message("system", policy.prompt)] if policy.prompt else []
-            tokens, _ = render(policy.tokenizer, [*system, Message(ask.role, ask.text)], generate=True)
-            row = session.start([*tokens, *partial], key=key, max_tokens=limit, stop=ask.stop)
-            row.turn -= len(partial)
-            row.said = b"".join(policy.tokenizer.token_bytes(t) for t in partial)
+            said = [*system, *attempt.past.get(ask.seat, []), Message(ask.role, ask.text)]
+            tokens, _ = render(policy.tokenizer, said, generate=True)
+            row = session.start(tokens, key=key, max_tokens=limit, stop=ask.stop, begun=partial)
             if share:
                 shared[attempt.group, ask] = row
         attempt.rows[ask.seat] = row
@@ -152,10 +160,8 @@ def _drive(
     for attempt in attempts:
         proceed(attempt)
     shared.clear()  # later conversations are no group any more
-    share = False
-    for _ in count():
-        if not speaking:
-            return
+    share, partial = False, ()  # nor do they begin inside a reply
+    while speaking:
         for row in session.step():
             attempt = speaking.pop(row)
             assert attempt.ask is not None

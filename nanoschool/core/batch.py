@@ -29,8 +29,19 @@ class Batch:
     lengths: Tensor  # (B,) int64
     extra: dict[str, Tensor] = field(default_factory=dict)  # named (B, T) float32 arrays
 
+    def __post_init__(self) -> None:
+        if self.mask[:, 0].any():
+            raise ValueError("a row's first token cannot be learned: nothing stands before it")
+
     @classmethod
     def of(cls, trajectories: Sequence[Trajectory]) -> "Batch":
+        """Raises ValueError where a trajectory's lists differ in length, or there is none."""
+        if not trajectories:
+            raise ValueError("a batch needs at least one trajectory")
+        for i, t in enumerate(trajectories):
+            lists = {"mask": t.mask, "logprobs": t.logprobs, "weights": t.weights, **t.extra}
+            if wrong := {name: len(x) for name, x in lists.items() if len(x) != len(t.tokens)}:
+                raise ValueError(f"trajectory {i} has {len(t.tokens)} tokens, but entries in {wrong}")
         T = max(len(t.tokens) for t in trajectories)
 
         def stack(rows: Sequence[Sequence[float]], dtype: torch.dtype) -> Tensor:

@@ -64,31 +64,42 @@ class Session:
 
     # -- what a caller does with a row ---------------------------------------------------------------------------
 
-    def start(self, tokens: Sequence[int], *, key: int, max_tokens: int, stop: tuple[str, ...] = ()) -> Row:
-        """A new row whose reply follows `tokens`; nothing is computed before `step` or `fork`."""
-        row = Row(key, [], [], [], [], slot=len(self.rows))
+    def start(
+        self,
+        tokens: Sequence[int],
+        *,
+        key: int,
+        max_tokens: int,
+        stop: tuple[str, ...] = (),
+        begun: Sequence[int] = (),
+    ) -> Row:
+        """A new row whose reply follows `tokens`; nothing is computed before `step` or `fork`.
+
+        `begun` is the reply's beginning where it is given: part of its text and of its `max_tokens`, not sampled.
+        """
+        if not tokens:
+            raise UserError("a conversation needs at least one token before the reply")
+        row = Row(key, [], [], [], [], slot=-1)
+        self._append(row, [*tokens, *begun], max_tokens - len(begun), stop)
+        row.turn -= len(begun)
+        row.said = b"".join(self.tokenizer.token_bytes(t) for t in begun if t not in self.marks)
+        if self.ends & set(begun) or any(s in row.said for s in row.stop):
+            raise UserError(
+                f"the reply {row.said.decode('utf-8', 'replace')!r} is no unfinished one: it has ended"
+            )
+        row.slot = len(self.rows)
         self.rows.append(row)
-        self.extend(row, tokens, max_tokens=max_tokens, stop=stop)
         return row
 
     def extend(self, row: Row, tokens: Sequence[int], *, max_tokens: int, stop: tuple[str, ...] = ()) -> None:
         """Append tokens that somebody else wrote, and let the policy speak again. Keeps the cache."""
-        context = self.model.config.context
-        if len(row.tokens) + len(tokens) >= context:
-            longest = (
-                f"{len(row.tokens) + len(tokens)} tokens leave no room for a reply in a context of {context}"
-            )
-            raise UserError(f"conversation too long: {longest}")
-        row.tokens += tokens
-        row.mask += [False] * len(tokens)
-        row.logprobs += [0.0] * len(tokens)
-        row.entropies += [0.0] * len(tokens)
-        row.turn, row.end = len(row.tokens), min(len(row.tokens) + max_tokens, context)
-        row.stop, row.said, row.stop_reason, row.running = tuple(s.encode() for s in stop), b"", "", True
+        self._check(row)
+        self._append(row, tokens, max_tokens, stop)
 
     @torch.inference_mode()
     def fork(self, row: Row, *, key: int) -> Row:
         """A copy of a row in any state, inside a reply too; what it has read is not read again."""
+        self._check(row)
         self._prefill([r for r in self.rows if r.running])
         twin = Row(
             key, list(row.tokens), list(row.mask), list(row.logprobs), list(row.entropies), len(self.rows)
@@ -104,13 +115,14 @@ class Session:
     @torch.inference_mode()
     def close(self, row: Row) -> None:
         """Forget a row; the last row moves into its slot."""
+        self._check(row)
         last = self.rows.pop()
         if last is not row:
             for cache in self.keys + self.values:
                 cache[row.slot, :, : last.cached] = cache[last.slot, :, : last.cached]
             last.slot = row.slot
             self.rows[row.slot] = last
-        row.running = False
+        row.slot, row.running = -1, False
 
     @torch.inference_mode()
     def step(self) -> list[Row]:
@@ -145,6 +157,28 @@ class Session:
         return ended
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _check(self, row: Row) -> None:
+        if not 0 <= row.slot < len(self.rows) or self.rows[row.slot] is not row:
+            raise ValueError("this row is closed, or of another session")
+
+    def _append(self, row: Row, tokens: Sequence[int], max_tokens: int, stop: tuple[str, ...]) -> None:
+        context = self.model.config.context
+        if max_tokens < 1:
+            raise UserError(f"a reply may have {max_tokens} more tokens; it needs room for one at least")
+        if "" in stop:
+            raise UserError(f"stop strings {stop}: an empty one would end every reply")
+        if len(row.tokens) + len(tokens) >= context:
+            longest = (
+                f"{len(row.tokens) + len(tokens)} tokens leave no room for a reply in a context of {context}"
+            )
+            raise UserError(f"conversation too long: {longest}")
+        row.tokens += tokens
+        row.mask += [False] * len(tokens)
+        row.logprobs += [0.0] * len(tokens)
+        row.entropies += [0.0] * len(tokens)
+        row.turn, row.end = len(row.tokens), min(len(row.tokens) + max_tokens, context)
+        row.stop, row.said, row.stop_reason, row.running = tuple(s.encode() for s in stop), b"", "", True
 
     @torch.inference_mode()
     def _prefill(self, rows: list[Row]) -> None:

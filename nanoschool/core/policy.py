@@ -54,7 +54,7 @@ class Policy:
     def distribution(self, batch: Batch, top_k: int) -> tuple[Tensor, Tensor]:
         """The `top_k` likeliest tokens at each position: (log-probabilities, tokens), both (B, T, k); entry 0 is empty."""
         with torch.no_grad():
-            self._charge(batch, passes=1, trained=0)
+            self._charge(batch, passes=1, trained=0, scored=int(batch.lengths.sum()))
             batch = batch.to(self.device)
             logprobs_BTV = torch.log_softmax(self.model.logits(self.model(batch.tokens)), dim=-1)
             top, index = logprobs_BTV[:, :-1].topk(top_k, dim=-1)
@@ -115,8 +115,10 @@ class Policy:
         logprobs_N = -torch.nn.functional.cross_entropy(logits_NV, batch.tokens[at_B, at_T], reduction="none")
         return torch.zeros(batch.tokens.shape, device=self.device).index_put((at_B, at_T), logprobs_N)
 
-    def _charge(self, batch: Batch, passes: int, trained: int) -> None:
-        lengths, scored = batch.lengths.tolist(), int(batch.mask.sum())
+    def _charge(self, batch: Batch, passes: int, trained: int, scored: int | None = None) -> None:
+        """Bill `passes` forward passes; logits of the learned tokens, or of `scored`."""
+        lengths = batch.lengths.tolist()
+        scored = int(batch.mask.sum()) if scored is None else scored
         attended = sum(n * (n + 1) // 2 for n in lengths)
         flops = passes * self.model.config.flops(sum(lengths), attended, scored)
         self.ledger.charge(flops=flops, tokens=sum(lengths), trained=trained)
