@@ -4,9 +4,7 @@ Parsed in two stages: `--help` here reads first docstring lines and imports neit
 imports what it runs.
 """
 
-import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import nanoschool
 from nanoschool import envs, methods
 from nanoschool.options import nearest, parse
+from nanoschool.places import existing_run, finished_stage, writable
 from nanoschool.types import UserError
 
 USER_MISTAKE, INTERRUPTED = 2, 130
@@ -61,11 +60,15 @@ def run(args: Sequence[str]) -> int:
         folder = school.run(settings, show)
     except school.Interrupted as stop:
         show.close()
-        print(f"nanoschool: interrupted; this goes on from the checkpoint: {stop}", file=sys.stderr)
+        print(f"nanoschool: interrupted; this goes on where it was: {stop}", file=sys.stderr)
         return INTERRUPTED
     finally:
         show.close()
-    print(folder)
+    from nanoschool.report import write
+    from nanoschool.report.plain import lines
+
+    page = write(folder)
+    print("\n".join([*lines(folder), str(page)]))
     return 0
 
 
@@ -75,14 +78,7 @@ def chat(args: Sequence[str]) -> int:
 
     name, options = _target("chat", args, Chat())
     folder = existing_run(options.runs_dir, name)
-    from nanoschool.settings import load_run
-
-    stages = load_run(folder).stages
-    if options.stage is not None and options.stage not in stages:
-        raise UserError(f"run {name!r} has no stage {options.stage!r}: {nearest(options.stage, stages)}")
-    there = [stage for stage in stages if (folder / "checkpoints" / stage).exists()]
-    stage = options.stage or (there[-1] if there else None)  # None: the first one is still under way
-    raw = stages[stage or next(iter(stages))].use == "pretrain"
+    stage, raw = finished_stage(folder, options.stage)
     from nanoschool.run import load_policy
 
     talk(load_policy(folder, stage), options, raw)
@@ -105,10 +101,11 @@ def evaluate(args: Sequence[str]) -> int:
     folder = existing_run(options.runs_dir, name)
     if options.n < 1:
         raise UserError(f"nanoschool eval: --n is {options.n}, must be at least 1")
+    stage, _ = finished_stage(folder, options.stage)
     worlds = options.worlds or _evaluated(folder)
     from nanoschool.run import evaluate_run
 
-    for path, score in _scores(evaluate_run(folder, options.stage, list(worlds), options.n)):
+    for path, score in _scores(evaluate_run(folder, stage, list(worlds), options.n)):
         print(f"{path:<40} {score['mean']:6.3f}  [{score['low']:.3f}, {score['high']:.3f}]  n={score['n']}")
     return 0
 
@@ -136,25 +133,6 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "eval": evaluate,
     "report": report,
 }
-
-
-def existing_run(runs_dir: Path, name: str) -> Path:
-    """The folder of a run. Raises UserError, with the nearest name, where there is none."""
-    if not (runs_dir / name / "config.toml").is_file():
-        known = [path.parent.name for path in runs_dir.glob("*/config.toml")]
-        raise UserError(f"no run {name!r} in {runs_dir}: {nearest(name, known)}")
-    return runs_dir / name
-
-
-def writable(runs_dir: Path) -> None:
-    """Make the folder of runs and try to write in it. Raises UserError where that fails."""
-    try:
-        runs_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=runs_dir):
-            return
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise UserError(f"--runs-dir {runs_dir}: cannot be written: {reason}; name another folder") from None
 
 
 def _target(command: str, args: Sequence[str], default: Any) -> tuple[str, Any]:

@@ -17,14 +17,14 @@ LINES = ("metrics.jsonl", "samples.jsonl")
 
 
 class Folder:
-    """runs/NAME, held by this process until it ends."""
+    """runs/NAME, held by this process until it is closed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoints = path / "checkpoints"
         with explained(path):
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = open(path / ".lock", "w")  # noqa: SIM115 (held until the process ends)
+            self._lock = open(path / ".lock", "w")  # noqa: SIM115 (held until we are closed)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -32,6 +32,18 @@ class Folder:
                 f"{path}: another process is working on this run; wait for it or use another --name"
             ) from None
         self._open: dict[str, Any] = {}
+
+    def __enter__(self) -> "Folder":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for file in (*self._open.values(), self._lock):
+            file.close()
+
+    @property
+    def begun(self) -> bool:
+        """Whether a run was begun here: its settings are written last, when all that it needs is there."""
+        return (self.path / "config.toml").exists()
 
     def append(self, name: str, record: Mapping[str, Any]) -> None:
         """One JSON line, handed to the system at once: a kill of this process loses none of it."""
@@ -54,7 +66,8 @@ class Folder:
         for name in LINES:
             path = self.path / name
             if path.exists():
-                os.truncate(path, min(lengths.get(name, 0), path.stat().st_size))
+                with explained(path):
+                    os.truncate(path, min(lengths.get(name, 0), path.stat().st_size))
 
     def write_json(self, name: str, data: Mapping[str, Any]) -> None:
         write_atomic(self.path / name, json.dumps(data, indent=1).encode())
@@ -68,5 +81,5 @@ class Folder:
             return json.loads(path.read_text())
         except ValueError as error:
             raise UserError(
-                f"{path}: is not JSON ({error}); delete it and run again, it will be written anew"
+                f"{path}: is not what was written ({error}); restore it, or give the run another --name"
             ) from None

@@ -70,7 +70,8 @@ class Settings:
     )
     text_share: float = 0.5  # of the reading, where there is a text; the worlds share the rest
     device: str = "auto"  # auto, cpu, cuda or mps
-    threads: int = 0  # 0: as many as the machine has
+    threads: int = 0  # 0: as many as OMP_NUM_THREADS says, else as the machine has
+    allow_inexact: bool = False  # go on with a run of another machine, though not to the same bits
     stages: dict[str, Stage] = field(default_factory=dict)  # in order
     model: Model = Model()
     mix: dict[str, float] = field(default_factory=dict)  # shares of the pretraining text by world
@@ -88,6 +89,11 @@ def checked(settings: Settings, where: str) -> Settings:
             raise UserError(f"{where}: {name}: {error}") from None
         if stage.method.needs_env and not stage.env:
             raise UserError(f'{where}: {name}: {stage.use} practises in a world: name one, env = "chain"')
+        if stage.env and stage.env not in settings.evaluation.worlds:
+            raise UserError(f"{where}: {name}: add {stage.env!r}, practised in, to [evaluation] worlds")
+        for shares in stage.method.draws_on():
+            if not getattr(settings, shares) and not (shares == "mix" and settings.text):
+                raise UserError(f"{where}: {name}: {stage.use} draws on [{shares}], which names no world")
     for key, value in flat(tables(settings)).items():
         for end, least in LEAST.items():
             if f".{key}".endswith(f".{end}") and value < least:
@@ -105,7 +111,7 @@ def checked(settings: Settings, where: str) -> Settings:
 
 
 def tables(settings: Settings) -> dict[str, Any]:
-    """The tables of a preset file again; `runs_dir` stays out, so that a run folder can be moved."""
-    whole = {key: value for key, value in plain(settings).items() if key != "runs_dir"}
+    """The tables of a preset file again, without what is about this command and not about the run."""
+    whole = {key: value for key, value in plain(settings).items() if key not in ("runs_dir", "allow_inexact")}
     stages, worlds = whole.pop("stages"), whole.pop("worlds")
     return {**whole, "stages": list(stages), **stages, "worlds": worlds}

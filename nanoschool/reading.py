@@ -1,6 +1,7 @@
 """reading: what a run reads: its tokenizer, the user's text, the shares of each source, and rows kept to validate on.
 
-Everything here is made once, written into the run's folder, and read back from there by a resume.
+`prepare` makes it all and writes it into the run's folder before anything is spent; a resume is given what lies there,
+so a text that changed or went away changes nothing.
 """
 
 from collections.abc import Callable
@@ -9,7 +10,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from nanoschool.checks import check
 from nanoschool.core.corpus import Source, TokenText, compressors, read_text, split_sources
+from nanoschool.core.files import write_atomic
 from nanoschool.core.policy import Policy
 from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.evals.measure import bits_per_byte, validation
@@ -21,6 +24,7 @@ from nanoschool.types import Environment, HasDocuments, UserError
 SAMPLE = 600_000  # characters that the tokenizer is trained on
 COMPRESSED = 1_000_000  # bytes of the user's held-out text that are measured, at most
 VALIDATION_ROWS = 24
+HELD_OUT = "text-test.txt"
 
 
 @dataclass
@@ -52,28 +56,40 @@ class Reading:
 
 
 def prepare(settings: Settings, folder: Path, say: Callable[[str], None]) -> Reading:
-    """The reading of a run. Raises UserError on a text that cannot be read, or is too short."""
-    splits: dict[str, list[Source]] = {}
+    """Make the reading of a new run. Raises UserError on a text that cannot be read or is too short, and on what
+    would stop the run later."""
+    shares, splits = _shares(settings), _splits(settings)
+    for name in shares.keys() - {"text"}:
+        if not isinstance(settings.worlds[name], HasDocuments):
+            raise UserError(f"world {name!r} has no documents to read; take it out of [mix]")
+    say(f"training a tokenizer of {settings.model.vocab} tokens")
+    tokenizer = _tokenizer(settings, shares, splits)
+    check(settings, tokenizer)
+    tokenizer.save(folder / "tokenizer")
     if settings.text is not None:
-        splits = split_sources(read_text(settings.text, minimum=1000))
-    shares = _shares(settings)
-    tokenizer = _tokenizer(settings, folder, shares, splits, say)
-    _one_token_each(settings, tokenizer)
-    texts: dict[str, TokenText] = {}
-    for name in ("train", "dev"):
-        path = folder / f"text-{name}.npy"
-        if splits and not path.exists():
-            TokenText.write(path, tokenizer, (source.text for source in splits[name]))
-        if splits:
-            texts[name] = TokenText(path)
-            if len(texts[name]) < settings.model.context:
+        for name in ("train", "dev"):
+            path = folder / f"text-{name}.npy"
+            text = TokenText.write(path, tokenizer, (source.text for source in splits[name]))
+            if len(text) < settings.model.context:
                 raise UserError(
-                    f"{settings.text}: its {name} part has {len(texts[name])} tokens, shorter than one context of "
+                    f"{settings.text}: its {name} part has {len(text)} tokens, shorter than one context of "
                     f"{settings.model.context}; give more text"
                 )
-    held_out = b"\n".join(source.text.encode() for source in splits.get("test", []))
+        held_out = b"\n".join(source.text.encode() for source in splits["test"])
+        write_atomic(folder / HELD_OUT, _cut(held_out, COMPRESSED))
+    return reopen(settings, folder)
+
+
+def reopen(settings: Settings, folder: Path) -> Reading:
+    """The reading that `prepare` left in a run's folder."""
+    texts: dict[str, TokenText] = {}
+    held_out = b""
+    if settings.text is not None:
+        texts = {name: TokenText(folder / f"text-{name}.npy") for name in ("train", "dev")}
+        held_out = _bytes(folder / HELD_OUT)
+    tokenizer = Tokenizer.load(folder / "tokenizer")
     return Reading(
-        tokenizer, shares, settings.worlds, texts.get("train"), texts.get("dev"), _cut(held_out, COMPRESSED)
+        tokenizer, _shares(settings), settings.worlds, texts.get("train"), texts.get("dev"), held_out
     )
 
 
@@ -89,23 +105,16 @@ def _shares(settings: Settings) -> dict[str, float]:
     }
 
 
-def _tokenizer(
-    settings: Settings,
-    folder: Path,
-    shares: dict[str, float],
-    splits: dict[str, list[Source]],
-    say: Callable[[str], None],
-) -> Tokenizer:
-    path = folder / "tokenizer"
-    if (path / "tokenizer.json").exists():
-        return Tokenizer.load(path)
-    say(f"training a tokenizer of {settings.model.vocab} tokens")
+def _splits(settings: Settings) -> dict[str, list[Source]]:
+    return split_sources(read_text(settings.text)) if settings.text is not None else {}
+
+
+def _tokenizer(settings: Settings, shares: dict[str, float], splits: dict[str, list[Source]]) -> Tokenizer:
+    """Trained on a sample of the reading."""
     rng, sample = Random(f"{settings.seed}/tokenizer"), []
     for name, share in sorted(shares.items()):
         sample += _sample(settings, name, int(SAMPLE * share / sum(shares.values())), splits, rng)
-    tokenizer = Tokenizer.train(sample, settings.model.vocab)
-    tokenizer.save(path)
-    return tokenizer
+    return Tokenizer.train(sample, settings.model.vocab)
 
 
 def _sample(
@@ -120,23 +129,19 @@ def _sample(
             out.append(source.text[start : start + 2000])
             continue
         world = settings.worlds[name]
-        if not isinstance(world, HasDocuments):
-            raise UserError(f"world {name!r} has no documents to read; take it out of mix")
+        assert isinstance(world, HasDocuments), "`prepare` checks it"
         for _ in range(100):
             out.append("".join(text for text, _ in world.document(rng)))
     return out
 
 
-def _one_token_each(settings: Settings, tokenizer: Tokenizer) -> None:
-    """A world that is about symbols says which; a symbol in two pieces would make its gate mean something else."""
-    for name in settings.mix:
-        symbols = getattr(settings.worlds[name], "symbols", list)()
-        split = [symbol for symbol in symbols if len(tokenizer.encode(symbol)) != 1]
-        if split:
-            raise UserError(
-                f"world {name!r}: {len(split)} of its symbols ({split[:5]}) are no single tokens of this tokenizer; "
-                "raise model.vocab or the world's share of mix"
-            )
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); restore it, or give the run another --name"
+        ) from None
 
 
 def _cut(data: bytes, size: int) -> bytes:

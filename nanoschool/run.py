@@ -3,44 +3,52 @@
 The same name again continues a run: it takes up at the newest whole checkpoint, on the machine settings it was made with.
 """
 
+import shlex
 import time
 from pathlib import Path
 from typing import Any
 
-from nanoschool import train
+from nanoschool import envs, train
 from nanoschool.core import checkpoint, device
 from nanoschool.core.files import write_atomic
 from nanoschool.core.model import GPT, ModelConfig
 from nanoschool.core.policy import Policy
 from nanoschool.core.tokenizer import Tokenizer
-from nanoschool.evals.exam import Exam, gain
+from nanoschool.evals.exam import Exam
 from nanoschool.evals.measure import accuracy, answers
 from nanoschool.folder import Folder
+from nanoschool.interrupt import Interrupted
 from nanoschool.ledger import Budget, Ledger
+from nanoschool.machine import flops_per_second, settle
 from nanoschool.methods.base import Learner
 from nanoschool.plan import Settings
-from nanoschool.reading import Reading, prepare
+from nanoschool.reading import prepare, reopen
+from nanoschool.saving import Progress, named, restore, resumable
 from nanoschool.settings import differences, load_run, to_toml
+from nanoschool.summary import summarise
 from nanoschool.types import UserError
 
-
-class Interrupted(Exception):
-    """Ctrl-C; the text is the command that goes on."""
+__all__ = ["Interrupted", "evaluate_run", "load_policy", "run"]
 
 
-def run(settings: Settings, show: train.Show, allow_inexact: bool = False) -> Path:
-    """Take a model through the stages of `settings`; returns the run's folder.
+def run(settings: Settings, show: train.Show) -> Path:
+    """Take a model through the stages of `settings`; returns the run's folder. A run that is over is only summed up.
 
-    Raises UserError where the folder is another run's (saying what differs, changing nothing), and Interrupted.
+    Raises UserError where the folder is another run's (saying what differs, changing nothing), and Interrupted, whose
+    text is the command that goes on.
     """
     path = settings.runs_dir / settings.name
     if (path / "config.toml").exists():
         same_run(load_run(path), settings, path)
-    folder = Folder(path)
+    elif (path / "checkpoints").exists():
+        raise UserError(f"{path}: has checkpoints but no config.toml; restore it, or use another --name")
     try:
-        School(settings, folder, show, allow_inexact).teach()
-    except (train.Interrupted, KeyboardInterrupt):
-        raise Interrupted(f"nanoschool run {path / 'config.toml'} --runs-dir {settings.runs_dir}") from None
+        with Folder(path) as folder:
+            School(settings, folder, show).teach()
+    except (Interrupted, KeyboardInterrupt):
+        again = ["nanoschool", "run", str(path / "config.toml"), "--runs-dir", str(settings.runs_dir)]
+        begun = (path / "config.toml").exists()
+        raise Interrupted(shlex.join(again) if begun else "the same command again") from None
     return path
 
 
@@ -55,38 +63,48 @@ def same_run(old: Settings, new: Settings, path: Path) -> None:
 class School:
     """One run under way: what every stage shares."""
 
-    def __init__(self, settings: Settings, folder: Folder, show: train.Show, allow_inexact: bool) -> None:
+    def __init__(self, settings: Settings, folder: Folder, show: train.Show) -> None:
         self.settings, self.folder, self.show = settings, folder, show
-        self.machine = self._machine(allow_inexact)
-        write_atomic(folder.path / "config.toml", to_toml(settings).encode())
-        self.reading = prepare(settings, folder.path, show.say)
-        self.saved = checkpoint.newest(folder.checkpoints, show.say)
-        if self.saved is None and any(folder.checkpoints.glob("*/")):
-            raise UserError(
-                f"{folder.checkpoints}: no checkpoint there is whole; restore one, or use another --name"
-            )
-        at = train.Progress(**self.saved.state) if self.saved else train.Progress("", seconds={})
-        folder.cut(at.lengths)
-        self.at, self.ledger = at, Ledger.from_json(at.spent)
+        self.machine = settle(settings, folder)
+        if folder.begun:
+            self.reading = reopen(settings, folder.path)
+        else:  # the settings come last: a run that was refused has not begun, and may be asked for in another way
+            self.reading = prepare(settings, folder.path, show.say)
+            write_atomic(folder.path / "config.toml", to_toml(settings).encode())
+        self.saved = resumable(folder.checkpoints, show.say)
+        self.at = Progress(**self.saved.state) if self.saved else Progress("")
+        folder.cut(self.at.lengths)
+        self.ledger = Ledger.from_json(self.at.spent)
         self.policy = self._policy()
 
     def teach(self) -> None:
         """Each stage in turn, from where the newest checkpoint left it."""
-        names = list(self.settings.stages)
-        first = names.index(self.at.stage) + self.at.done if self.at.stage else 0
+        names, saved = list(self.settings.stages), self.saved
+        first = 0
+        if saved:
+            first = names.index(self.at.stage) + self.at.done
+            over = first == len(names)
+            what = "is finished, nothing is left to train" if over else f"goes on from {saved.path.name}"
+            self.show.say(f"{self.folder.path}: {what}")
+            if self.at.done:  # it may have been killed between a stage's last checkpoint and the links to it
+                train.graduate(self.folder, saved.path.name, self.at.stage)
         for name in names[first:]:
-            resume = self.saved if self.at.stage == name and not self.at.done else None
-            self._stage(name, resume)
-        self._summarise()
+            self._stage(name, saved if self.at.stage == name else None)
+        about = {
+            "parameters": sum(p.numel() for p in self.policy.model.parameters()),
+            "vocab": self.policy.model.config.vocab,
+            "context": self.policy.model.config.context,
+            **self.machine.to_json(),
+        }
+        summarise(self.settings, self.folder, self.at, about)
 
     def _stage(self, name: str, resume: checkpoint.Checkpoint | None) -> None:
         plan = self.settings.stages[name]
+        rate = flops_per_second(self.policy, self.folder) if plan.budget.startswith("seconds") else None
         stage = train.Stage(
             name,
             plan.method,
-            Budget.parse(
-                plan.budget, self._flops_per_second() if plan.budget.startswith("seconds") else None
-            ),
+            Budget.parse(plan.budget, rate),
             look=lambda policy: self._look(name, policy),
             exam=lambda policy: self._exam(name, policy),
             check=plan.check,
@@ -115,15 +133,17 @@ class School:
             fresh = GPT(reference.model.config, self.settings.seed).to(self.machine.device)
             reference.model.load_state_dict(fresh.state_dict())
         else:
-            train.restore(reference, checkpoint.read(self.folder.checkpoints / before))
+            restore(reference, named(self.folder.checkpoints, before))
         return reference
 
     def _look(self, name: str, policy: Policy) -> tuple[float, dict[str, Any]]:
         """The dev split. Reading is judged by its loss on held-out rows, everything else by greedy answers."""
         plan, look = self.settings.stages[name], self.settings.evaluation.look
+        names = [plan.env] if plan.env else []
+        if not names and plan.use != "pretrain":
+            names = [world for world, share in self.settings.taught.items() if share > 0]
         with self.ledger.account("evaluation"), self.ledger.account(f"{name}-dev"):
             measures = self.reading.validate(policy)
-            names = [plan.env] if plan.env else list(self.settings.taught) if plan.use != "pretrain" else []
             for world in names:
                 env = self.settings.worlds[world]
                 measures[world] = accuracy(answers(policy, env, env.tasks("dev", look)))["mean"]
@@ -146,95 +166,36 @@ class School:
         with self.ledger.account("evaluation"), self.ledger.account(f"{name}-test"):
             results, samples = exam.sit(policy)
             results["compression"] = self.reading.compression(policy)
-        results["dev_bits_per_byte"] = self.reading.validate(policy)["bits_per_byte"]
+            results["dev_bits_per_byte"] = self.reading.validate(policy)["bits_per_byte"]
         results["seconds"] = time.monotonic() - started
         for sample in samples:
             self.folder.append("samples.jsonl", {"stage": name, **sample})
         self.folder.write_json(f"exam-{name}.json", results)
-
-    def _summarise(self) -> None:
-        """summary.json and ledger.json, from the exams and the last checkpoint."""
-        at, settings, config = self.at, self.settings, self.policy.model.config
-        exams = {name: self.folder.read_json(f"exam-{name}.json") for name in settings.stages}
-        sitting = sum(exam["seconds"] for exam in exams.values())
-        seconds = at.seconds | {"evaluation": sitting, "total": sum(at.seconds.values()) + sitting}
-        hidden = ("rewards", "compression", "seconds")
-        last, practised = list(exams)[-1], [n for n, s in settings.stages.items() if s.env]
-        names = list(exams)
-        gains = [
-            gain(exams, names[names.index(n) - 1], n, settings.stages[n].env)
-            for n in practised
-            if n != names[0]
-        ]
-        summary = {
-            "name": settings.name,
-            "preset": settings.preset,
-            "seed": settings.seed,
-            "parameters": sum(p.numel() for p in self.policy.model.parameters()),
-            "vocab": config.vocab,
-            "context": config.context,
-            **self.machine.to_json(),
-            "seconds": seconds,
-            "stages": {n: {k: v for k, v in exam.items() if k not in hidden} for n, exam in exams.items()},
-            "gain": gains[-1] if gains else None,
-            "compression": exams[last]["compression"],
-        }
-        self.folder.write_json("ledger.json", at.spent)
-        self.folder.write_json("summary.json", summary)
 
     def _policy(self) -> Policy:
         tokenizer, settings = self.reading.tokenizer, self.settings
         config = ModelConfig.from_depth(settings.model.depth, tokenizer.vocab_size, settings.model.context)
         policy = Policy(GPT(config, settings.seed).to(self.machine.device), tokenizer, self.ledger)
         if self.saved:
-            train.restore(policy, self.saved)
+            restore(policy, self.saved)
         return policy
-
-    def _machine(self, allow_inexact: bool) -> device.Machine:
-        """The machine as the run began on it; another one cannot repeat its numbers to the bit, and is refused."""
-        known = self.folder.read_json("machine.json")
-        wanted = known or {"device": self.settings.device, "threads": self.settings.threads}
-        machine = device.choose(wanted["device"], wanted["threads"])
-        changed = [k for k, v in machine.to_json().items() if known and known[k] != v]
-        if changed and not allow_inexact:
-            told = "; ".join(f"{k}: {known[k]}, now {machine.to_json()[k]}" for k in changed)
-            raise UserError(
-                f"{self.folder.path}: was begun on another machine ({told}), so it cannot go on to the bit; "
-                "--allow-inexact goes on all the same and writes that down"
-            )
-        if changed or not known:
-            moved = [*known.get("moved", []), {k: known[k] for k in changed}] if known else []
-            self.folder.write_json("machine.json", machine.to_json() | {"moved": moved})
-        return machine
-
-    def _flops_per_second(self) -> float:
-        """Measured once and kept, so that a budget in seconds is the same FLOPs after a resume."""
-        known = self.folder.read_json("rate.json")
-        if not known:
-            known = {"flops_per_second": train.measured_rate(self.policy)}
-            self.folder.write_json("rate.json", known)
-        return known["flops_per_second"]
 
 
 def load_policy(path: Path, stage: str | None) -> Policy:
     """The policy of a run's stage (its best weights on dev), or of its newest checkpoint."""
-    saved = (
-        checkpoint.read(path / "checkpoints" / stage)
-        if stage
-        else checkpoint.newest(path / "checkpoints", print)
-    )
+    root = path / "checkpoints"
+    saved = named(root, stage) if stage else checkpoint.newest(root, print)
     if saved is None:
         raise UserError(f"{path}: has no checkpoint yet; run it first")
     machine = device.choose()
     model = GPT(ModelConfig.from_hf(saved.config)).to(machine.device)
     policy = Policy(model, Tokenizer.load(saved.path), Ledger())
-    train.restore(policy, saved)
+    restore(policy, saved)
     return policy
 
 
 def evaluate_run(path: Path, stage: str | None, worlds: list[str], n: int) -> dict:
     """Greedy accuracy of a run's stage on the test split of worlds, in every way each can be put."""
     settings, policy = load_run(path), load_policy(path, stage)
-    return Exam({w: settings.worlds[w] for w in worlds}, n, 1, 1, practised=(), chat=True).sit(policy)[0][
-        "worlds"
-    ]
+    asked = {name: settings.worlds.get(name) or envs.load(name) for name in worlds}
+    return Exam(asked, n, 1, 1, practised=(), chat=True).sit(policy)[0]["worlds"]

@@ -4,25 +4,22 @@ Everything that the next step depends on is in the last checkpoint: weights, opt
 state. Looks at the dev split say which checkpoint is the stage's best; the next stage starts from that one.
 """
 
-import copy
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import safetensors.torch
-import torch
 
 from nanoschool.core import checkpoint
-from nanoschool.core.batch import Batch
 from nanoschool.core.checkpoint import Checkpoint
-from nanoschool.core.optim import adamw
+from nanoschool.core.files import write_atomic
 from nanoschool.core.policy import Diverged, Policy
 from nanoschool.folder import Folder
-from nanoschool.ledger import Budget, Ledger
+from nanoschool.interrupt import Interrupted, interruptible
+from nanoschool.ledger import Budget
 from nanoschool.methods.base import Learner, Method
+from nanoschool.saving import Progress, last_good, named, restore, write
 from nanoschool.types import UserError
 
 
@@ -34,24 +31,6 @@ class Show(Protocol):
     def sample(self, text: str) -> None: ...
     def say(self, line: str) -> None: ...
     def close(self) -> None: ...
-
-
-class Interrupted(Exception):
-    """Ctrl-C, after a checkpoint was written."""
-
-
-@dataclass
-class Progress:
-    """What a checkpoint's state.json holds beside the weights."""
-
-    stage: str
-    step: int = 0
-    done: bool = False  # the stage is over and these are its best weights
-    spent: dict[str, Any] = field(default_factory=dict)  # the ledger
-    method: dict[str, Any] = field(default_factory=dict)  # learner.state
-    lengths: dict[str, int] = field(default_factory=dict)  # of the line files
-    best: dict[str, Any] = field(default_factory=dict)  # {"score", "step", "name"} on dev
-    seconds: dict[str, float] = field(default_factory=dict)  # by stage; for reading only
 
 
 @dataclass
@@ -76,174 +55,137 @@ def train(
     resume: Checkpoint | None,
     seconds: dict[str, float],
 ) -> Progress:
-    """Run a stage to the end of its budget; `resume` is a checkpoint inside it, `seconds` what earlier
-    stages took. Leaves the best weights in the policy; returns what was written with them.
+    """Run a stage to the end of its budget; `resume` is a checkpoint inside it, `seconds` what earlier stages took.
 
-    Raises Interrupted after Ctrl-C (a checkpoint was written) and UserError where the loss is not a number.
+    Leaves the best weights in the policy; returns what was written with them. Raises Interrupted after Ctrl-C (a
+    checkpoint was written) and UserError where the loss is not a number.
     """
-    policy, ledger = learner.policy, learner.policy.ledger
+    course = Course(stage, learner, folder, show, Progress(stage.name, seconds=dict(seconds)))
     stage.method.begin(learner)
-    assert policy.optimizer is not None
-    at = Progress(stage.name, seconds=dict(seconds))
-    if resume is not None:
-        at = Progress(**resume.state)
-        policy.optimizer.restore(resume.training)
-        learner.step, learner.state = at.step, at.method
-        if at.best:
-            checkpoint.point(folder.checkpoints, "best", at.best["name"])
     show.stage(stage.name, f"{stage.budget.unit} {stage.budget.limit:g}")
-    clock, earlier = time.monotonic(), at.seconds.get(stage.name, 0.0)
-
-    def spend() -> float:
-        return 1.0 - stage.budget.left(ledger.total(stage.name))
-
-    def save() -> None:
-        at.step, at.spent, at.method = learner.step, ledger.to_json(), learner.state
-        at.lengths = folder.lengths()
-        at.seconds[stage.name] = earlier + time.monotonic() - clock
-        write(policy, folder, _name(stage, learner), asdict(at))
-
-    def look() -> None:
-        score, measures = stage.look(policy)
-        folder.append(
-            "metrics.jsonl", _line(learner, ledger, earlier + time.monotonic() - clock) | {"dev": measures}
-        )
-        show.say(
-            f"{stage.name} {learner.step}: dev " + ", ".join(f"{k} {v:.3f}" for k, v in measures.items())
-        )
-        if not at.best or score >= at.best["score"]:
-            at.best = {"score": score, "step": learner.step, "name": _name(stage, learner)}
-            save()
-            checkpoint.point(folder.checkpoints, "best", at.best["name"])
-
     if resume is None:
-        look()
-    with _interruptible() as asked_to_stop:
-        while (progress := spend()) < 1.0:
-            learner.progress = progress
-            with ledger.account(stage.name):
-                metrics = _step(stage, learner, folder, show)
-            learner.step += 1
-            elapsed = earlier + time.monotonic() - clock
-            folder.append(
-                "metrics.jsonl", _line(learner, ledger, elapsed) | {"progress": spend(), "metrics": metrics}
-            )
-            show.step(stage.name, learner.step, min(1.0, spend()), metrics, _rate(ledger, stage, elapsed))
-            show.sample(learner.sample)
-            if spend() < 1.0 and learner.step % stage.check == 0:
-                look()
+        course.look()
+    else:
+        course.take_up(resume)
+    with interruptible() as asked_to_stop:
+        while course.progress() < 1.0:
+            course.step()
+            if course.progress() < 1.0 and learner.step % stage.check == 0:
+                course.look()
             if asked_to_stop or learner.step % stage.save == 0:
-                save()
-                checkpoint.prune(folder.checkpoints, stage.keep)
+                course.save()
             if asked_to_stop:
                 raise Interrupted
-    finish(stage, learner, folder, at, look, save)
-    return at
+    course.finish()
+    return course.at
 
 
-def finish(
-    stage: Stage, learner: Learner, folder: Folder, at: Progress, look: Callable, save: Callable
-) -> None:
-    """The last look; then the best weights on dev become the stage's own checkpoint, linked by the stage's name."""
-    look()
-    if at.best["step"] != learner.step:
-        restore(learner.policy, checkpoint.read(folder.checkpoints / at.best["name"]))
-    stage.exam(learner.policy)
-    at.done = True
-    save()
-    checkpoint.point(folder.checkpoints, stage.name, _name(stage, learner))
-    checkpoint.point(folder.checkpoints, "best", _name(stage, learner))
-    checkpoint.prune(folder.checkpoints, stage.keep)
+class Course:
+    """A stage's way from its first look to its graduation, and the clock beside it."""
+
+    def __init__(self, stage: Stage, learner: Learner, folder: Folder, show: Show, at: Progress) -> None:
+        self.stage, self.learner, self.folder, self.show, self.at = stage, learner, folder, show, at
+        self.root, self.ledger = folder.checkpoints, learner.policy.ledger
+        self.clock, self.earlier = time.monotonic(), 0.0
+
+    def take_up(self, saved: Checkpoint) -> None:
+        """Go on from a checkpoint inside the stage; the policy has its weights already."""
+        self.at = at = Progress(**saved.state)
+        optimizer = self.learner.policy.optimizer
+        assert optimizer is not None, "the method's `begin` sets it"
+        optimizer.restore(saved.training)
+        self.learner.step, self.learner.state = at.step, at.method
+        self.earlier = at.seconds.get(at.stage, 0.0)
+        checkpoint.point(self.root, "best", at.best["name"])
+
+    def progress(self) -> float:
+        """The spent share of the budget."""
+        return 1.0 - self.stage.budget.left(self.ledger.total(self.stage.name))
+
+    def seconds(self) -> float:
+        return self.earlier + time.monotonic() - self.clock
+
+    def step(self) -> None:
+        """One step of the method, and its line."""
+        learner, stage = self.learner, self.stage
+        learner.progress = self.progress()
+        try:
+            with self.ledger.account(stage.name):
+                metrics = stage.method.step(learner)
+        except Diverged as trouble:
+            raise UserError(self._diverged(trouble)) from None
+        learner.step += 1
+        spent = self.progress()
+        self.folder.append("metrics.jsonl", self._line() | {"progress": spent, "metrics": metrics})
+        self.show.step(stage.name, learner.step, min(1.0, spent), metrics, self._rate())
+        self.show.sample(learner.sample)
+
+    def look(self) -> None:
+        """Measure the dev split; what is at least as good as the best becomes the best: ties go to the later."""
+        score, measures = self.stage.look(self.learner.policy)
+        self.folder.append("metrics.jsonl", self._line() | {"dev": measures})
+        numbers = ", ".join(f"{name} {value:.3f}" for name, value in measures.items())
+        self.show.say(f"{self.stage.name} {self.learner.step}: dev {numbers}")
+        self.at.looked = self.learner.step
+        if not self.at.best or score >= self.at.best["score"]:
+            name = f"{self.stage.name}-{self.learner.step:06d}"
+            self.at.bested = self.at.best.get("name", "")
+            self.at.best = {"score": score, "step": self.learner.step, "name": name}
+            self.save()
+            checkpoint.point(self.root, "best", name)
+
+    def save(self) -> str:
+        """Write a checkpoint, delete old ones; returns its name."""
+        at = self.at
+        at.step, at.spent, at.method = self.learner.step, self.ledger.to_json(), self.learner.state
+        at.lengths = self.folder.lengths()
+        if not at.done:  # the exam's time is its own
+            at.seconds[at.stage] = self.seconds()
+        name = write(self.learner.policy, self.root, at)
+        checkpoint.prune(self.root, self.stage.keep, spare=(at.best["name"], at.bested))
+        return name
+
+    def finish(self) -> None:
+        """The last look; then the best weights on dev sit the exam and become the stage's own checkpoint."""
+        if self.at.looked != self.learner.step:
+            self.look()
+        if self.at.best["step"] != self.learner.step:
+            restore(self.learner.policy, named(self.root, self.at.best["name"]))
+        self.at.seconds[self.at.stage] = self.seconds()
+        self.stage.exam(self.learner.policy)
+        self.at.done = True
+        graduate(self.folder, self.save(), self.stage.name)
+
+    def _diverged(self, trouble: Diverged) -> str:
+        """Save the batch that was too much; returns what to tell the user."""
+        stage, step, batch = self.stage.name, self.learner.step, trouble.batch
+        arrays = {name: getattr(batch, name) for name in ("tokens", "mask", "weights", "logprobs", "lengths")}
+        path = self.folder.path / f"diverged-{stage}-{step:06d}.safetensors"
+        write_atomic(
+            path,
+            safetensors.torch.save(
+                {name: x.cpu().contiguous() for name, x in (arrays | batch.extra).items()}
+            ),
+        )
+        good = last_good(self.root, stage, step)
+        return (
+            f"{stage} step {step}: {trouble}; the batch is in {path}, the last good checkpoint is "
+            f"{good.path if good else 'none'}; try a lower --{stage}.method.lr, under another --name"
+        )
+
+    def _line(self) -> dict[str, Any]:
+        spent = asdict(self.ledger.total(self.stage.name))
+        seconds = round(self.seconds(), 3)
+        return {"stage": self.stage.name, "step": self.learner.step, "seconds": seconds, "spent": spent}
+
+    def _rate(self) -> str:
+        spent, seconds = self.ledger.total(self.stage.name), max(self.seconds(), 1e-9)
+        if spent.rollouts:
+            return f"{spent.rollouts / seconds:,.0f} rollouts/s"
+        return f"{spent.tokens / seconds:,.0f} tokens/s"
 
 
-def write(policy: Policy, folder: Folder, name: str, state: dict[str, Any]) -> None:
-    checkpoint.write(
-        folder.checkpoints,
-        name,
-        config=policy.model.config.to_hf(),
-        weights=policy.model.state_dict(),
-        tokenizer=policy.tokenizer,
-        training=policy.optimizer.state() if policy.optimizer else {},
-        state=state,
-    )
-
-
-def restore(policy: Policy, saved: Checkpoint) -> None:
-    """Put a checkpoint's weights into a policy of the same shape."""
-    missing, unexpected = policy.model.load_state_dict(saved.weights, strict=False)
-    if unexpected or (set(missing) - {"lm_head.weight"} if policy.model.config.tied else missing):
-        raise UserError(f"{saved.path}: its weights do not fit the model: {[*missing, *unexpected][:3]}")
-
-
-def _step(stage: Stage, learner: Learner, folder: Folder, show: Show) -> dict[str, float]:
-    try:
-        return stage.method.step(learner)
-    except Diverged as trouble:
-        path = folder.path / f"diverged-{stage.name}-{learner.step:06d}.safetensors"
-        batch = trouble.batch
-        arrays = {
-            "tokens": batch.tokens,
-            "mask": batch.mask,
-            "weights": batch.weights,
-            "logprobs": batch.logprobs,
-        }
-        safetensors.torch.save_file({k: v.contiguous() for k, v in (arrays | batch.extra).items()}, path)
-        last = checkpoint.newest(folder.checkpoints, say=show.say)
-        good = f"the last good checkpoint is {last.path}" if last else "there is no checkpoint yet"
-        raise UserError(
-            f"{stage.name} step {learner.step}: {trouble}; the batch is in {path}, {good}; lower --{stage.name}.method.lr"
-        ) from None
-
-
-def measured_rate(policy: Policy) -> float:
-    """FLOP/s of fitting on this machine: what turns a budget in seconds into FLOPs, once. Median of five steps.
-
-    A copy is fitted, so the weights stay as they are.
-    """
-    tokens = torch.randint(policy.model.config.vocab, (32, policy.model.config.context))
-    ones = torch.ones(tokens.shape)
-    mask = ones.bool()
-    mask[:, 0] = False
-    batch = Batch(tokens, mask, ones, ones * 0, torch.full((32,), tokens.shape[1]))
-    rates, ledger = [], Ledger()
-    twin = Policy(copy.deepcopy(policy.model), policy.tokenizer, ledger)
-    twin.optimizer = adamw(twin.model, lr=0.0, betas=(0.9, 0.99))
-    for _ in range(5):
-        before, clock = ledger.total().flops, time.monotonic()
-        twin.fit(batch)
-        rates.append((ledger.total().flops - before) / (time.monotonic() - clock))
-    return sorted(rates)[2]
-
-
-def _name(stage: Stage, learner: Learner) -> str:
-    return f"{stage.name}-{learner.step:06d}"
-
-
-def _line(learner: Learner, ledger: Ledger, seconds: float) -> dict[str, Any]:
-    spent = asdict(ledger.total(learner.stage))
-    return {"stage": learner.stage, "step": learner.step, "seconds": round(seconds, 3), "spent": spent}
-
-
-def _rate(ledger: Ledger, stage: Stage, seconds: float) -> str:
-    spent = ledger.total(stage.name)
-    if spent.rollouts:
-        return f"{spent.rollouts / max(seconds, 1e-9):,.0f} rollouts/s"
-    return f"{spent.tokens / max(seconds, 1e-9):,.0f} tokens/s"
-
-
-@contextmanager
-def _interruptible() -> Iterator[list[int]]:
-    """SIGINT and SIGTERM are noted, and obeyed after the step; a second one is obeyed at once."""
-    noted: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        if noted:
-            raise KeyboardInterrupt
-        noted.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield noted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def graduate(folder: Folder, name: str, stage: str) -> None:
+    """Link a finished stage's checkpoint by the stage's name; the run's best is now this one."""
+    for link in (stage, "best"):
+        checkpoint.point(folder.checkpoints, link, name)

@@ -46,7 +46,7 @@ def test_flag_over_preset_over_default():
 
 
 def test_device_and_threads_left_open_are_as_the_run_has_them():
-    asked = load_settings("nano")
+    asked = load_settings("laptop")
     assert differences(replace(asked, device="cpu", threads=2), asked) == []
     assert differences(asked, replace(asked, threads=2)) == ["threads: 0, now 2"]
 

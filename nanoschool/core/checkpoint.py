@@ -8,7 +8,7 @@ transformers as it is; training.safetensors (optimizer) and state.json are ours.
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,18 +105,25 @@ def read(path: Path) -> Checkpoint:
     )
 
 
-def newest(root: Path, say: Callable[[str], None]) -> Checkpoint | None:
-    """The newest whole checkpoint, or None; `say` gets one line that names the broken ones passed over."""
+def newest(
+    root: Path, say: Callable[[str], None], fit: Callable[[Checkpoint], None] = lambda found: None
+) -> Checkpoint | None:
+    """The newest whole checkpoint, or None; `say` gets one line that names the broken ones passed over.
+
+    `fit` raises Broken, naming a file, to pass over a checkpoint that is whole and yet of no use.
+    """
     known, broken = _survey(Path(root))
     found: Checkpoint | None = None
     for path in sorted(known, key=lambda p: -known[p]):
         try:
-            found = read(path)
+            saved = read(path)
+            fit(saved)
+            found = saved
             break
         except Broken as reason:
             broken.append(reason)
     if broken:
-        named = ", ".join(f"{b.path.parent.name} ({b.path.name} {b.reason})" for b in broken)
+        named = ", ".join(dict.fromkeys(f"{b.path.parent.name} ({b.path.name} {b.reason})" for b in broken))
         use = f"using {found.path.name}" if found else "no whole one is left"
         say(f"{root}: passed over broken checkpoints: {named}; {use}")
     return found
@@ -134,8 +141,9 @@ def point(root: Path, link: str, target: str) -> None:
         sync_folder(path.parent)
 
 
-def prune(root: Path, keep: int) -> list[str]:
-    """Delete all but the `keep` newest checkpoints and those a symlink points to; return their names.
+def prune(root: Path, keep: int, spare: Collection[str] = ()) -> list[str]:
+    """Delete all but the `keep` newest checkpoints, those a symlink points to and those named in `spare`; return
+    the names of what went.
 
     Folders with an unreadable manifest are neither counted nor deleted: they are the user's to look at. What
     a killed process left half written goes.
@@ -147,7 +155,7 @@ def prune(root: Path, keep: int) -> list[str]:
     with explained(root):
         linked = {p.resolve() for p in root.glob("[!.]*") if p.is_symlink()}
         old = sorted(known, key=lambda p: -known[p])[keep:]
-        doomed = [path for path in old if path.resolve() not in linked]
+        doomed = [path for path in old if path.resolve() not in linked and path.name not in spare]
         for path in doomed + [p for p in root.glob(".tmp-*") if abandoned(p)]:
             if path.is_dir() and not path.is_symlink():
                 remove_folder(path)

@@ -24,24 +24,33 @@ class Machine:
         return asdict(self)
 
 
+def available() -> list[str]:
+    """What this machine has, the fastest first."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return [name for name, is_there in there.items() if is_there]
+
+
 def choose(device: str = "auto", threads: int = 0) -> Machine:
-    """Pick CUDA (or ROCm, which answers to the same name), then MPS, then CPU; 0 threads: one for each core we may use."""
-    there = ["cpu"]
-    if torch.backends.mps.is_available():
-        there.insert(0, "mps")
-    if torch.cuda.is_available():
-        there.insert(0, "cuda")
+    """Pick CUDA (or ROCm, which answers to the same name), then MPS, then CPU.
+
+    0 threads: as many as OMP_NUM_THREADS says, else one for each core we may use.
+    """
+    there = available()
     if device != "auto" and device not in there:
         raise UserError(f"device {device!r} is not on this machine; there is {', '.join(there)} (or auto)")
     chosen = there[0] if device == "auto" else device
     if threads < 0:
         raise UserError(f"threads: {threads} is below 0; write 0 for one thread a core")
-    count = (
-        threads or len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else threads or os.cpu_count() or 1
-    )
+    count = threads or _allowed()
     torch.set_num_threads(count)
     capability = torch.backends.cpu.get_cpu_capability()
     name = torch.cuda.get_device_name() if chosen == "cuda" else f"{capability}"
     return Machine(chosen, count, torch.__version__, name)
+
+
+def _allowed() -> int:
+    """OMP_NUM_THREADS (its first number: "4,2" is about nested loops), else the cores that we may use."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -49,6 +49,10 @@ class Method:
     needs_env: ClassVar[bool] = False  # practises in a world: the stage must name one
     needs_reference: ClassVar[bool] = False
 
+    def draws_on(self) -> tuple[str, ...]:
+        """The shares that it takes rows from: "mix" (the reading), "taught" (the demonstrations)."""
+        return ()
+
     def begin(self, learner: Learner) -> None:
         """Set `learner.policy.optimizer`; called once a stage, before a resumed state is put back."""
         raise TypeError(f"{type(self).__name__} defines no begin()")

@@ -30,6 +30,9 @@ class Practice(Method):
     replay: int = 12  # demonstrations a step
     replay_weight: float = 0.2
 
+    def draws_on(self) -> tuple[str, ...]:
+        return ("taught",) if self.replay else ()
+
     def begin(self, learner: Learner) -> None:
         learner.policy.optimizer = adamw(learner.policy.model, self.lr, betas=(0.9, self.beta2))
 

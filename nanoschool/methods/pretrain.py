@@ -20,6 +20,9 @@ class Pretrain(Method):
     warmup: float = 0.03  # of the budget
     cooldown: float = 0.4  # of the budget, linearly to 0
 
+    def draws_on(self) -> tuple[str, ...]:
+        return ("mix",)
+
     def begin(self, learner: Learner) -> None:
         learner.policy.optimizer = muon_adamw(learner.policy.model, self.lr, self.embedding_lr, self.gain_lr)
 

@@ -21,6 +21,9 @@ class SFT(Method):
     warmup: float = 0.06
     cooldown: float = 0.9
 
+    def draws_on(self) -> tuple[str, ...]:
+        return ("taught", "mix") if self.replay else ("taught",)
+
     def begin(self, learner: Learner) -> None:
         learner.policy.optimizer = adamw(learner.policy.model, self.lr, betas=(0.9, self.beta2))
 

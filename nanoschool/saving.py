@@ -1,0 +1,90 @@
+"""saving: what a checkpoint of a run holds beside weights, how it is put back, and which one a run goes on from."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nanoschool.core import checkpoint
+from nanoschool.core.checkpoint import Broken, Checkpoint
+from nanoschool.core.policy import Policy
+from nanoschool.types import UserError
+
+
+@dataclass
+class Progress:
+    """state.json: all that the next step depends on, beside weights, optimizer and settings."""
+
+    stage: str
+    step: int = 0
+    looked: int = -1  # the step of the last look at dev, so that no look is told twice
+    done: bool = False  # the stage is over and these are its best weights
+    spent: dict[str, Any] = field(default_factory=dict)  # the ledger
+    method: dict[str, Any] = field(default_factory=dict)  # learner.state
+    lengths: dict[str, int] = field(default_factory=dict)  # of the line files
+    best: dict[str, Any] = field(default_factory=dict)  # {"score", "step", "name"} on dev
+    bested: str = ""  # the checkpoint that was best before: older checkpoints still point to it
+    seconds: dict[str, float] = field(default_factory=dict)  # of training, by stage; for reading only
+
+
+def write(policy: Policy, root: Path, at: Progress) -> str:
+    """Save the policy and how far it is; returns the checkpoint's name."""
+    name = f"{at.stage}-{at.step:06d}"
+    checkpoint.write(
+        root,
+        name,
+        config=policy.model.config.to_hf(),
+        weights=policy.model.state_dict(),
+        tokenizer=policy.tokenizer,
+        training=policy.optimizer.state() if policy.optimizer else {},
+        state=asdict(at),
+    )
+    return name
+
+
+def restore(policy: Policy, saved: Checkpoint) -> None:
+    """Put a checkpoint's weights into a policy of the same shape."""
+    missing, unexpected = policy.model.load_state_dict(saved.weights, strict=False)
+    if unexpected or (set(missing) - {"lm_head.weight"} if policy.model.config.tied else missing):
+        raise UserError(f"{saved.path}: its weights do not fit the model: {[*missing, *unexpected][:3]}")
+
+
+def named(root: Path, name: str) -> Checkpoint:
+    """The checkpoint that a link or a state names. Raises UserError where it is broken."""
+    try:
+        return checkpoint.read(root / name)
+    except Broken as reason:
+        raise UserError(
+            f"{reason}; run the same command again: it goes on from an older checkpoint if one is whole"
+        ) from None
+
+
+def resumable(root: Path, say: Callable[[str], None]) -> Checkpoint | None:
+    """The newest whole checkpoint whose stage's best is whole too; None where none was ever written.
+
+    Whatever was passed over is made anew, to the same bits. Raises UserError where checkpoints are there and none
+    will do: a run is never started over in silence.
+    """
+
+    def best_is_there(saved: Checkpoint) -> None:
+        best = saved.state["best"].get("name", saved.path.name)
+        if not saved.state["done"] and best != saved.path.name:
+            checkpoint.verify(root / best)
+
+    said: list[str] = []
+    found = checkpoint.newest(root, said.append, best_is_there)
+    if found is None and said:
+        raise UserError(f"{said[0]}; restore one of them, or give the run another --name")
+    for line in said:
+        say(line)
+    return found
+
+
+def last_good(root: Path, stage: str, step: int) -> Checkpoint | None:
+    """The newest whole checkpoint but the one of this step of this stage, whose weights brought trouble."""
+
+    def earlier(saved: Checkpoint) -> None:
+        if (saved.state["stage"], saved.state["step"]) == (stage, step):
+            raise Broken(saved.path / "model.safetensors", "brought trouble")
+
+    return checkpoint.newest(root, lambda line: None, earlier)

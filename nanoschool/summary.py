@@ -1,0 +1,40 @@
+"""summary: summary.json, what came of a run: from the exams of its stages, each with its intervals and n."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+from nanoschool.evals.exam import gain
+from nanoschool.folder import Folder
+from nanoschool.plan import Settings
+from nanoschool.saving import Progress
+from nanoschool.types import UserError
+
+HIDDEN = ("rewards", "compression", "seconds")  # of an exam: each problem's reward stays in exam-STAGE.json
+
+
+def summarise(settings: Settings, folder: Folder, at: Progress, about: Mapping[str, Any]) -> None:
+    """Write summary.json and ledger.json of a run that is at its end; `about` says what model and machine it was."""
+    exams = {name: folder.read_json(f"exam-{name}.json") for name in settings.stages}
+    for name, exam in exams.items():
+        if not exam:
+            raise UserError(f"{folder.path / f'exam-{name}.json'}: is missing; restore it, or run anew")
+    order = list(exams)
+    gains = [
+        gain(exams, before, after, settings.stages[after].env)
+        for before, after in pairwise(order)
+        if settings.stages[after].env
+    ]
+    sitting = sum(exam["seconds"] for exam in exams.values())
+    summary = {
+        "name": settings.name,
+        "preset": settings.preset,
+        "seed": settings.seed,
+        **about,
+        "seconds": at.seconds | {"evaluation": sitting, "total": sum(at.seconds.values()) + sitting},
+        "stages": {n: {k: v for k, v in exam.items() if k not in HIDDEN} for n, exam in exams.items()},
+        "gain": gains[-1] if gains else None,
+        "compression": exams[order[-1]]["compression"],
+    }
+    folder.write_json("ledger.json", at.spent)
+    folder.write_json("summary.json", summary)
