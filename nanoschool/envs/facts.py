@@ -81,7 +81,7 @@ class Facts(OneWord):
 
     def _reading(self, shown: Person, rng: Random) -> Document:
         spans: list[Span] = [(biographies.write(shown, rng), False)]
-        for question, answer in _questions(shown, rng.randint(2, 3), rng):
+        for question, answer in _questions(shown, len(ATTRIBUTES), rng):
             spans += [(f" Q: {question} A:", False), (f" {answer}.", True)]
         return [*spans, ("\n", True)]
 
