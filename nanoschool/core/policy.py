@@ -89,7 +89,7 @@ class Policy:
                     part = loss(self._forward(micro, temperature), micro, totals)
                     if not torch.isfinite(part):
                         self.model.zero_grad(set_to_none=True)
-                        raise Diverged(f"loss is {float(part)}", mini)
+                        raise Diverged(f"loss is {float(part.detach())}", mini)
                     part.backward()
                     value += float(part.detach())
                 gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
