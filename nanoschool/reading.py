@@ -21,7 +21,7 @@ from nanoschool.methods.material import reading
 from nanoschool.plan import Settings
 from nanoschool.types import Environment, HasDocuments, UserError
 
-SAMPLE = 600_000  # characters that the tokenizer is trained on
+SAMPLE, SAMPLE_A_TOKEN = 600_000, 600  # characters that the tokenizer is trained on: at most, and for each token of it
 COMPRESSED = 1_000_000  # bytes of the user's held-out text that are measured, at most
 VALIDATION_ROWS = 24
 HELD_OUT = "text-test.txt"
@@ -112,8 +112,9 @@ def _splits(settings: Settings) -> dict[str, list[Source]]:
 def _tokenizer(settings: Settings, shares: dict[str, float], splits: dict[str, list[Source]]) -> Tokenizer:
     """Trained on a sample of the reading."""
     rng, sample = Random(f"{settings.seed}/tokenizer"), []
+    size = min(SAMPLE, SAMPLE_A_TOKEN * settings.model.vocab)
     for name, share in sorted(shares.items()):
-        sample += _sample(settings, name, int(SAMPLE * share / sum(shares.values())), splits, rng)
+        sample += _sample(settings, name, int(size * share / sum(shares.values())), splits, rng)
     return Tokenizer.train(sample, settings.model.vocab)
 
 
