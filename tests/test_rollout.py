@@ -112,7 +112,7 @@ def test_a_prefix_is_replayed_into_the_whole_conversation():
     )
     last = forked.mask.index(True)
     assert forked.mask[last:] == whole.mask[last:] and not any(forked.mask[:last])
-    with pytest.raises(UserError, match="more replies than task '1\\+4' of calculator asks for"):
+    with pytest.raises(UserError, match="more replies than task '2\\+2' of calculator asks for"):
         play(tasks=[task], prefix=[*prefix, "5", "more"])
 
 

@@ -16,7 +16,7 @@ from nanoschool.envs.chain import Chain
 from nanoschool.envs.facts import Facts
 from nanoschool.envs.rules import Rules
 from nanoschool.ledger import Ledger
-from nanoschool.types import Ask, Environment, Episode, Message, Outcome, Task, Trajectory
+from nanoschool.types import Ask, Episode, Message, Outcome, Task, Trajectory
 
 SHORT = Chain(lengths=(1, 2), document_lengths=(1, 2), long_lengths=(3,))
 
@@ -84,7 +84,7 @@ class Calculator:
     replayable: bool = True
 
     def tasks(self, split: str, count: int, seed: int = 0) -> list[Task]:
-        sums = [(a, b) for a in range(1, 5) for b in range(1, 5)]
+        sums = sorted(((a, b) for a in range(1, 25) for b in range(1, 25)), key=lambda sum: (max(sum), sum))
         return [Task(self.name, f"{a}+{b}", {"a": a, "b": b}) for a, b in sums[:count]]
 
     def play(self, task: Task) -> Episode:
@@ -103,7 +103,3 @@ class Calculator:
             Message("tool", total),
             Message("assistant", total),
         ]
-
-
-def shown(world: Environment, count: int) -> list[Message]:
-    return [m for task in world.tasks("train", count) for m in world.demonstration(task)]

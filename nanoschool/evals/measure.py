@@ -58,10 +58,14 @@ def rewards(trajectories: Sequence[Trajectory]) -> list[float]:
 
 
 def accuracy(trajectories: Sequence[Trajectory]) -> dict:
-    """Mean reward with its interval, the share of well-formed replies, and both by what the world counts (length, kind)."""
+    """Mean reward with its interval, also by what the world counts (length, kind, exposure), and the share of
+    well-formed replies where the world says which are."""
     scores = rewards(trajectories)
-    formed = [bool(t.info["wellformed"]) and t.stop_reason != "length" for t in trajectories]
-    out: dict[str, Any] = _estimate(scores).to_json() | {"format_rate": sum(formed) / len(formed)}
+    out: dict[str, Any] = _estimate(scores).to_json()
+    told = [t for t in trajectories if "wellformed" in t.info]
+    if told:
+        formed = sum(bool(t.info["wellformed"]) and t.stop_reason != "length" for t in told)
+        out["format_rate"] = formed / len(told)
     for by in ("length", "kind", "exposure"):
         groups: dict = {}
         for trajectory, score in zip(trajectories, scores, strict=True):
@@ -153,7 +157,8 @@ def validation(policy: Policy, rows: Sequence[Trajectory]) -> dict[str, float]:
 
 
 def transcript(policy: Policy, trajectory: Trajectory) -> dict:
-    """One attempt as a reader wants it: the prompt, the last reply's tokens and the probability of each."""
+    """One attempt as a reader wants it: the prompt, all that the policy said after it, token by token, each with its
+    probability."""
     first = trajectory.mask.index(True) if any(trajectory.mask) else len(trajectory.tokens)
     said = [i for i in range(first, len(trajectory.tokens)) if trajectory.mask[i]]
     return {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from nanoschool.core.policy import Policy
 from nanoschool.rollout import stable_hash
-from nanoschool.types import Environment, Trajectory
+from nanoschool.types import Environment, Trajectory, UserError
 
 if TYPE_CHECKING:
     from nanoschool.core.corpus import TokenText
@@ -77,6 +77,12 @@ class Method:
             metrics = self.credit(learner, trajectories)
         with learner.policy.ledger.account("fit"):
             return metrics | self.fit(learner, trajectories)
+
+
+def require(holds: bool, method: Method, complaint: str) -> None:
+    """Check a method's setting as it is made. Raises UserError with the complaint, which says what to write."""
+    if not holds:
+        raise UserError(f"method {type(method).__name__.lower()}: {complaint}")
 
 
 def trapezoid(progress: float, warmup: float, cooldown: float) -> float:

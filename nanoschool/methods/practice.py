@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from nanoschool.core.optim import adamw
 from nanoschool.credit import zero_variance
-from nanoschool.methods.base import Learner, Method, trapezoid
+from nanoschool.methods.base import Learner, Method, require, trapezoid
 from nanoschool.methods.material import demonstrations
 from nanoschool.rollout import rollout
 from nanoschool.types import Trajectory
@@ -29,6 +29,16 @@ class Practice(Method):
     cooldown: float = 0.3
     replay: int = 12  # demonstrations a step
     replay_weight: float = 0.2
+
+    def __post_init__(self) -> None:
+        for setting in ("problems", "samples", "max_tokens"):
+            value = getattr(self, setting)
+            require(value >= 1, self, f"{setting}={value} must be at least 1")
+        require(
+            self.temperature > 0,
+            self,
+            f"temperature={self.temperature} must be above 0: attempts must differ",
+        )
 
     def draws_on(self) -> tuple[str, ...]:
         return ("taught",) if self.replay else ()

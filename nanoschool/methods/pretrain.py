@@ -6,7 +6,7 @@ Rows are drawn by the worlds' shares, and loss falls on the spans that a world m
 from dataclasses import dataclass
 
 from nanoschool.core.optim import muon_adamw
-from nanoschool.methods.base import Learner, Method, trapezoid
+from nanoschool.methods.base import Learner, Method, require, trapezoid
 from nanoschool.methods.material import reading
 from nanoschool.types import Trajectory
 
@@ -19,6 +19,9 @@ class Pretrain(Method):
     gain_lr: float = 0.003
     warmup: float = 0.03  # of the budget
     cooldown: float = 0.4  # of the budget, linearly to 0
+
+    def __post_init__(self) -> None:
+        require(self.rows >= 1, self, f"rows={self.rows} must be at least 1")
 
     def draws_on(self) -> tuple[str, ...]:
         return ("mix",)

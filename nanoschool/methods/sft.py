@@ -6,7 +6,7 @@ What we add: `replay` rows of the reading at a lower weight, so that what was re
 from dataclasses import dataclass
 
 from nanoschool.core.optim import adamw
-from nanoschool.methods.base import Learner, Method, trapezoid
+from nanoschool.methods.base import Learner, Method, require, trapezoid
 from nanoschool.methods.material import demonstrations, reading
 from nanoschool.types import Trajectory
 
@@ -20,6 +20,9 @@ class SFT(Method):
     beta2: float = 0.95
     warmup: float = 0.06
     cooldown: float = 0.9
+
+    def __post_init__(self) -> None:
+        require(self.rows >= 1, self, f"rows={self.rows} must be at least 1")
 
     def draws_on(self) -> tuple[str, ...]:
         return ("taught", "mix") if self.replay else ("taught",)

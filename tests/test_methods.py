@@ -1,0 +1,322 @@
+"""The same questions of every method, found in the folder; and of each paper, its identities."""
+
+import random
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from tiny import SHORT, Calculator, Recorder, same, tiny, weights
+
+from nanoschool import methods
+from nanoschool.core.batch import Batch
+from nanoschool.core.policy import Policy
+from nanoschool.envs.facts import Facts
+from nanoschool.ledger import Budget, Cost
+from nanoschool.methods.base import Learner, Method, trapezoid
+from nanoschool.methods.grpo import GRPO
+from nanoschool.methods.material import demonstrations, trained
+from nanoschool.methods.practice import Practice
+from nanoschool.methods.rloo import RLOO
+from nanoschool.types import Ask, Environment, Episode, Outcome, Task, Trajectory, UserError
+
+NAMES = list(methods.describe())
+SMALL = {"problems": 3, "samples": 4, "max_tokens": 10, "rows": 6, "replay": 2}
+
+
+@dataclass(frozen=True)
+class Letters(Calculator):
+    """Pays for the length of the reply, so that any policy's attempts differ."""
+
+    name: str = "letters"
+
+    def play(self, task: Task) -> Episode:
+        reply = yield Ask(f"{task.problem}=?")
+        return Outcome((len(reply.text) % 7 / 7,), info={"wellformed": True})
+
+
+@dataclass(frozen=True)
+class Fair(Letters):
+    """Pays everybody the same, which no sum of floats divides evenly."""
+
+    def play(self, task: Task) -> Episode:
+        yield Ask(f"{task.problem}=?")
+        return Outcome((0.1,))
+
+
+@dataclass(frozen=True)
+class Unscored(Letters):
+    def play(self, task: Task) -> Episode:
+        yield Ask(f"{task.problem}=?")
+        return Outcome(None)
+
+
+def small(name: str, **settings) -> Method:
+    """The method with its sizes cut down."""
+    kind = methods.load(name)
+    mine = {key: value for key, value in (SMALL | settings).items() if key in kind.__dataclass_fields__}
+    return kind(**mine)
+
+
+def learner_of(method: Method, env: Environment | None = None, step: int = 0, seed: int = 1) -> Learner:
+    policy = tiny(context=64)
+    shares = {"chain": 0.5, "facts": 0.5}
+    worlds: dict[str, Environment] = {"chain": SHORT, "facts": Facts(), "letters": Letters()}
+    learner = Learner(
+        policy, env or Letters(), worlds, shares, {"chain": 0.6, "letters": 0.4}, seed, "stage", step=step
+    )
+    if method.needs_reference:
+        learner.reference = policy.snapshot()
+    method.begin(learner)
+    return learner
+
+
+def run(method: Method, learner: Learner, steps: int) -> list[dict[str, float]]:
+    """As `train` does it."""
+    metrics = []
+    for _ in range(steps):
+        learner.progress = learner.step / 10
+        metrics.append(method.step(learner))
+        learner.step += 1
+    return metrics
+
+
+def test_the_folder_is_the_registry():
+    assert {"pretrain", "sft", "rloo", "grpo"} <= set(NAMES)
+    assert not {"base", "practice", "material"} & set(NAMES)
+    for name, line in methods.describe().items():
+        assert line.startswith(f"{name}: ") and "(" in line, "a name, what it does, a citation"
+        assert issubclass(methods.load(name), Method)
+    with pytest.raises(UserError, match="unknown method 'grop': did you mean grpo"):
+        methods.load("grop")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_method_runs(name):
+    method = small(name)
+    learner = learner_of(method)
+    before = weights(learner.policy)
+    with learner.policy.ledger.account("stage"):
+        for metrics in run(method, learner, 2):
+            assert all(isinstance(v, float) and np.isfinite(v) for v in metrics.values()), metrics
+            assert {"loss", "gradient_norm", "lr"} <= set(metrics)
+    assert not any(torch.equal(before[n], w) for n, w in learner.policy.model.state_dict().items())
+    ledger = learner.policy.ledger
+    assert all(account.startswith("stage/") for account in ledger.accounts)
+    assert ledger.total("stage/fit").trained > 0 and ledger.total("stage/credit") == Cost()
+    if method.needs_env:
+        assert ledger.total("stage/collect").rollouts == 2 * 3 * 4
+        assert ledger.total("stage/collect").sampled > 0
+    else:
+        assert ledger.total("stage/collect") == Cost(), "text is not sampled"
+    if method.needs_reference:
+        assert ledger.total("stage/fit/reference").flops > 0, "the reference's passes are billed"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_is_a_function_of_seed_stage_and_step(name):
+    method, finals = small(name), []
+    for noise in (1, 2):
+        learner = learner_of(method)
+        random.seed(noise), np.random.seed(noise), torch.manual_seed(noise)
+        metrics = run(method, learner, 3)
+        finals.append((weights(learner.policy), metrics, learner.policy.ledger.to_json()))
+    assert same(finals[0][0], finals[1][0]) and finals[0][1:] == finals[1][1:]
+    other = learner_of(method, seed=2)
+    run(method, other, 3)
+    assert not same(weights(other.policy), finals[0][0])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_method_resumes_bitwise(name):
+    """It keeps nothing of its own: weights, optimizer, step and `learner.state` are all there is."""
+    method = small(name)
+    whole, broken = learner_of(method), learner_of(method)
+    run(method, whole, 3)
+    run(method, broken, 2)
+    assert broken.policy.optimizer is not None
+    saved = weights(broken.policy), {n: t.clone() for n, t in broken.policy.optimizer.state().items()}
+    resumed = learner_of(small(name), step=2)
+    resumed.policy.model.load_state_dict(saved[0])
+    assert resumed.policy.optimizer is not None
+    resumed.policy.optimizer.restore(saved[1])
+    resumed.state = broken.state
+    run(method, resumed, 1)
+    assert same(weights(resumed.policy), weights(whole.policy))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_budget_is_overspent_by_one_step_at_most(name):
+    """Whatever comes of a step, its cost is bounded by the settings."""
+    method = small(name)
+    learner = learner_of(method)
+    run(method, learner, 1)
+    one = learner.policy.ledger.total()
+    unit = "rollouts" if method.needs_env else "tokens"
+    budget, steps = Budget(unit, 3.5 * getattr(one, unit)), 1
+    while budget.left(learner.policy.ledger.total()) > 0:
+        run(method, learner, 1)
+        steps += 1
+    assert 3 <= steps <= 5
+    assert -budget.left(learner.policy.ledger.total()) * budget.limit < 1.3 * getattr(one, unit)
+
+
+CRITIC_FREE = [name for name in NAMES if issubclass(methods.load(name), Practice)]
+
+
+@pytest.mark.parametrize("name", CRITIC_FREE)
+@pytest.mark.parametrize("env, reward", [(Fair(), 0.1), (Unscored(), 0.0)], ids=["equal", "unscored"])
+def test_equal_rewards_teach_nothing(name, env, reward):
+    method = small(name)
+    learner = learner_of(method, env)
+    assert learner.policy.optimizer is not None
+    before, state = weights(learner.policy), learner.policy.optimizer.state()
+    attempts = method.collect(learner)
+    metrics = method.credit(learner, attempts)
+    assert not any(weight for attempt in attempts for weight in attempt.weights), "exactly 0"
+    assert metrics["zero_variance"] == 1.0
+    for metrics in run(method, learner, 2):
+        assert metrics["skipped"] == 1.0 and metrics["reward"] == pytest.approx(reward)
+    assert same(weights(learner.policy), before) and same(learner.policy.optimizer.state(), state)
+    assert learner.policy.ledger.total().trained == 0
+
+
+@pytest.mark.parametrize("name", CRITIC_FREE)
+def test_advantages_fall_on_sampled_tokens_and_sum_to_nothing_in_a_group(name):
+    method = small(name, replay=0)
+    learner = learner_of(method)
+    attempts = method.collect(learner)
+    metrics = method.credit(learner, attempts)
+    worth = [next(w for w, m in zip(a.weights, a.mask, strict=True) if m) for a in attempts]
+    for attempt, value in zip(attempts, worth, strict=True):
+        assert attempt.weights == [value if sampled else 0.0 for sampled in attempt.mask]
+    for group in range(3):
+        assert sum(worth[4 * group : 4 * group + 4]) == pytest.approx(0, abs=1e-9)
+    assert metrics["reward"] == pytest.approx(sum(a.rewards for a in attempts) / 12)
+    assert metrics["answer_tokens"] == sum(sum(a.mask) for a in attempts) / 12
+    assert 0 < metrics["entropy"] <= np.log(learner.policy.model.config.vocab)
+    assert metrics["cut_off"] == sum(a.stop_reason == "length" for a in attempts) / 12
+
+
+def practise(method: Practice) -> tuple[Learner, list[Trajectory], dict[str, torch.Tensor]]:
+    """One step on attempts alone; what was learned from, and the gradient."""
+    learner = learner_of(method)
+    attempts = method.collect(learner)
+    method.credit(learner, attempts)
+    learner.policy.optimizer = recorder = Recorder(learner.policy.model)
+    method.fit(learner, attempts)
+    (gradient,) = recorder.gradients
+    return learner, [a for a in attempts if any(a.weights)], gradient
+
+
+def reinforce(
+    policy: Policy, attempts: list[Trajectory], worth: list[list[float]]
+) -> dict[str, torch.Tensor]:
+    """The gradient of −Σ w·log p, plainly."""
+    batch = Batch.of([replace(a, weights=w) for a, w in zip(attempts, worth, strict=True)])
+    loss = -(policy.logprobs(batch, grad=True) * batch.weights)[batch.mask].sum()
+    names, parameters = zip(*policy.model.named_parameters(), strict=True)
+    return dict(zip(names, torch.autograd.grad(loss, parameters), strict=True))
+
+
+def near(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    for name, gradient in one.items():
+        assert gradient.abs().max() > 1e-4 and (gradient - other[name]).abs().max() < 1e-6, name
+
+
+def test_on_policy_grpo_has_reinforces_gradient_with_normalised_advantages():
+    learner, useful, gradient = practise(GRPO(problems=3, samples=4, max_tokens=10, replay=0, kl=0.0))
+    worth = [[w / sum(a.mask) / len(useful) for w in a.weights] for a in useful]  # Eq. 3's means
+    near(gradient, reinforce(learner.policy, useful, worth))
+
+
+def test_grpos_kl_is_towards_the_reference():
+    """On the reference itself it has no gradient; elsewhere it draws back."""
+    method = GRPO(problems=3, samples=4, max_tokens=10, replay=0, kl=0.5)
+    near(practise(method)[2], practise(replace(method, kl=0.0))[2])
+    learner, useful, plain = practise(replace(method, kl=0.0))
+    learner.reference = tiny(context=64, seed=5).snapshot()
+    learner.policy.optimizer = recorder = Recorder(learner.policy.model)
+    method.fit(learner, useful)
+    assert any((recorder.gradients[0][name] - plain[name]).abs().max() > 1e-4 for name in plain)
+
+
+def test_rloo_has_reinforces_gradient_with_leave_one_out_advantages():
+    learner, useful, gradient = practise(RLOO(problems=3, samples=4, max_tokens=10, replay=0))
+    tokens = sum(sum(a.mask) for a in useful)
+    for group in {a.group for a in useful}:
+        mine = [a for a in useful if a.group == group]
+        for a in mine:
+            rest = [b.rewards for b in mine if b is not a]
+            if len(mine) == 4:
+                assert max(a.weights, key=abs) == pytest.approx(a.rewards - sum(rest) / 3)
+    near(gradient, reinforce(learner.policy, useful, [[w / tokens for w in a.weights] for a in useful]))
+
+
+def test_temperature_is_the_one_sampled_at():
+    """So that on policy the ratio is 1, though the policy is sampled at half its temperature."""
+    method = GRPO(problems=3, samples=4, max_tokens=10, replay=0, kl=0.0, temperature=0.5)
+    learner, useful, gradient = practise(method)
+    worth = [[w / sum(a.mask) / len(useful) for w in a.weights] for a in useful]
+    batch = Batch.of([replace(a, weights=w) for a, w in zip(useful, worth, strict=True)])
+    logprobs = learner.policy.logprobs(batch, grad=True, temperature=0.5)
+    assert (logprobs - batch.logprobs)[batch.mask].abs().max() < 1e-4
+    names, parameters = zip(*learner.policy.model.named_parameters(), strict=True)
+    plain = torch.autograd.grad(-(logprobs * batch.weights)[batch.mask].sum(), parameters)
+    near(gradient, dict(zip(names, plain, strict=True)))
+
+
+@pytest.mark.parametrize("method", [RLOO, GRPO])
+def test_replay_is_imitated_beside_practice(method):
+    settings = {"problems": 3, "samples": 4, "max_tokens": 10}
+    if method is GRPO:
+        settings["kl"] = 0.0
+    learner, useful, gradient = practise(method(**settings, replay=5, replay_weight=0.3))
+    kept = demonstrations(learner, 5, 0.3)
+    rows = useful + kept
+    tokens = sum(sum(row.mask) for row in rows)
+    if method is RLOO:
+        worth = [[w / tokens for w in row.weights] for row in rows]
+    else:
+        worth = [[w / sum(row.mask) / len(rows) for w in row.weights] for row in rows]
+    rows = [replace(row, extra={}) for row in rows]
+    near(gradient, reinforce(learner.policy, rows, worth))
+
+
+def test_what_is_taught_and_read_is_drawn_by_its_share():
+    learner = learner_of(small("sft"))
+    rows = demonstrations(learner, 400, weight=0.5)
+    chains = sum(row.task is not None and row.task.world == "chain" for row in rows)
+    assert len(rows) == 400 and abs(chains - 240) < 50
+    assert all(set(row.weights) == {0.0, 0.5} and not row.mask[0] for row in rows)
+    assert all((w > 0) == m for row in rows for w, m in zip(row.weights, row.mask, strict=True))
+    again = demonstrations(learner, 400, weight=0.5)
+    learner.step = 1
+    assert rows == again != demonstrations(learner, 400, weight=0.5)
+    assert trained([1, 2], [False, True], 2.0).weights == [0.0, 2.0]
+
+
+def test_imitation_lowers_the_loss():
+    for name in ("pretrain", "sft"):
+        method = small(name, replay=0, rows=12)
+        learner = learner_of(method)
+        losses = [metrics["loss"] for metrics in run(method, learner, 10)]
+        assert min(losses[7:]) < losses[0] - 0.3, name
+
+
+def test_the_learning_rate_rises_holds_and_falls():
+    assert [trapezoid(p, 0.1, 0.4) for p in (0.1, 0.3, 0.6)] == pytest.approx([1, 1, 1])
+    assert 0 < trapezoid(0.0, 0.1, 0.4) < 0.02 and trapezoid(0.05, 0.1, 0.4) == pytest.approx(0.505, abs=1e-3)
+    assert trapezoid(0.8, 0.1, 0.4) == pytest.approx(0.5) and trapezoid(1.0, 0.1, 0.4) == 0.0
+    assert trapezoid(1.2, 0.1, 0.4) == 0.0 and trapezoid(0.9, 0.0, 0.0) == 1.0
+
+
+@pytest.mark.parametrize(
+    "name, wrong",
+    [("rloo", {"problems": 0}), ("grpo", {"samples": 0}), ("rloo", {"temperature": 0.0}), ("grpo", {"max_tokens": 0}),
+     ("sft", {"rows": 0}), ("pretrain", {"rows": 0})],
+)  # fmt: skip
+def test_settings_that_cannot_work_are_refused(name, wrong):
+    (setting, value) = next(iter(wrong.items()))
+    with pytest.raises(UserError, match=f"method {name}: {setting}={value} must be"):
+        methods.load(name)(**wrong)
