@@ -13,7 +13,7 @@ def check(settings: Settings, tokenizer: Tokenizer) -> None:
     context, and where a world that is about symbols has one that is no single token."""
     plan, taught = settings.evaluation, [name for name, share in settings.taught.items() if share > 0]
     practised = [stage.env for stage in settings.stages.values() if stage.env]
-    for name in settings.mix:
+    for name in (name for name, share in settings.mix.items() if share > 0):
         _one_token_each(name, settings.worlds[name], tokenizer)
     for name in plan.worlds:
         world = settings.worlds[name]
