@@ -15,15 +15,15 @@ def check(settings: Settings, tokenizer: Tokenizer) -> None:
     practised = [stage.env for stage in settings.stages.values() if stage.env]
     for name in (name for name, share in settings.mix.items() if share > 0):
         _one_token_each(name, settings.worlds[name], tokenizer)
+    for name in taught:
+        if not isinstance(settings.worlds[name], HasDemonstrations):
+            raise UserError(f"world {name!r} has no demonstrations to imitate; take it out of [taught]")
     for name in plan.worlds:
         world = settings.worlds[name]
         world.tasks("test", plan.gate_books if hasattr(world, "gate_rows") else plan.problems)
         world.tasks("test", plan.problems)
-    for name in {*taught, *practised}:
+    for name in sorted({*taught, *practised}):
         settings.worlds[name].tasks("dev", plan.look)
-    for name in taught:
-        if not isinstance(settings.worlds[name], HasDemonstrations):
-            raise UserError(f"world {name!r} has no demonstrations to imitate; take it out of [taught]")
     for name in sorted({*taught, *practised, *plan.worlds}):
         _short_enough(name, settings.worlds[name], tokenizer, settings.model.context)
 

@@ -55,7 +55,7 @@ def run(args: Sequence[str]) -> int:
     from nanoschool import run as school
     from nanoschool.progress import watcher
 
-    show = watcher()
+    show = watcher(sys.stdout)
     try:
         folder = school.run(settings, show)
     except school.Interrupted as stop:
