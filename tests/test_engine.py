@@ -165,6 +165,13 @@ def test_a_fork_inside_a_reply_goes_on_from_the_same_state():
     agree(policy, 1, row, again)
 
 
+def test_marks_in_what_is_begun_are_no_text():
+    tok, session = tokenizer(), tiny().open(seed=1)
+    row = session.start(prompt(4), key=1, max_tokens=5, begun=[*tok.encode("a="), tok.user, *tok.encode("3")])
+    finish(session)
+    assert row.reply.startswith("a=3") and row.reply == tok.decode(said(row)) and len(said(row)) == 5
+
+
 # -- draws -----------------------------------------------------------------------------------------------------------
 
 

@@ -230,9 +230,10 @@ def test_on_policy_grpo_has_reinforces_gradient_with_normalised_advantages():
     near(gradient, reinforce(learner.policy, useful, worth))
 
 
-def test_grpos_kl_is_towards_the_reference():
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_grpos_kl_is_towards_the_reference(temperature):
     """On the reference itself it has no gradient; elsewhere it draws back."""
-    method = GRPO(problems=3, samples=4, max_tokens=10, replay=0, kl=0.5)
+    method = GRPO(problems=3, samples=4, max_tokens=10, replay=0, kl=0.5, temperature=temperature)
     near(practise(method)[2], practise(replace(method, kl=0.0))[2])
     learner, useful, plain = practise(replace(method, kl=0.0))
     learner.reference = tiny(context=64, seed=5).snapshot()

@@ -42,6 +42,20 @@ def test_matrices_of_one_shape_are_stepped_as_if_alone():
         )
 
 
+def test_muon_is_torchs():
+    """Which orthogonalises in bfloat16: directions agree to its rounding, where another momentum would not."""
+    start = torch.randn(16, 24, generator=torch.Generator().manual_seed(7))
+    ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    mine = Muon([ours], lr=0.1, momentum=0.8)
+    reference = torch.optim.Muon([theirs], lr=0.1, momentum=0.8, weight_decay=0.0, nesterov=True)
+    for step in range(4):
+        ours.grad = torch.randn(16, 24, generator=torch.Generator().manual_seed(step))
+        theirs.grad = ours.grad.clone()
+        mine.step()
+        reference.step()
+    assert (ours - theirs).norm() < 0.02 * (ours - start).norm()
+
+
 def test_muon_takes_the_layers_matrices_and_adamw_the_rest():
     for tied in (True, False):
         model = tiny(depth=2, tied=tied).model
