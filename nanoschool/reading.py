@@ -21,7 +21,10 @@ from nanoschool.methods.material import reading
 from nanoschool.plan import Settings
 from nanoschool.types import Environment, HasDocuments, UserError
 
-SAMPLE, SAMPLE_A_TOKEN = 600_000, 600  # characters that the tokenizer is trained on: at most, and for each token of it
+SAMPLE, SAMPLE_A_TOKEN = (
+    600_000,
+    600,
+)  # characters that the tokenizer is trained on: at most, and for each token of it
 COMPRESSED = 1_000_000  # bytes of the user's held-out text that are measured, at most
 VALIDATION_ROWS = 24
 HELD_OUT = "text-test.txt"

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from nanoschool.core.chat import follow, render
-from nanoschool.core.engine import Row, Session
+from nanoschool.core.engine import Session
 from nanoschool.core.policy import Policy
+from nanoschool.core.row import Row
 from nanoschool.types import Ask, Environment, Episode, Message, Outcome, Reply, Task, Trajectory, UserError
 
 Opponent = Callable[[Ask], Reply]
@@ -157,7 +158,9 @@ def _drive(
         attempt.rows[ask.seat] = row
         return row
 
-    for attempt in attempts:
+    for attempt in sorted(
+        attempts, key=lambda a: a.sample
+    ):  # all prompts first: the first fork reads them together
         proceed(attempt)
     shared.clear()  # later conversations are no group any more
     share, partial = False, ()  # nor do they begin inside a reply

@@ -10,8 +10,9 @@ from typing import Any
 
 from nanoschool import envs, train
 from nanoschool.core import checkpoint, device
+from nanoschool.core.config import ModelConfig
 from nanoschool.core.files import write_atomic
-from nanoschool.core.model import GPT, ModelConfig
+from nanoschool.core.model import GPT
 from nanoschool.core.policy import Policy
 from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.evals.exam import Exam

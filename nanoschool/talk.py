@@ -10,8 +10,8 @@ from typing import Annotated
 from tyro.conf import arg
 
 from nanoschool.core.chat import follow, render
-from nanoschool.core.engine import Row
 from nanoschool.core.policy import Policy
+from nanoschool.core.row import Row
 from nanoschool.types import Message, UserError
 
 

@@ -9,8 +9,10 @@ from tiny import scored, tiny, tokenizer
 from torch.utils.flop_counter import FlopCounterMode
 
 from nanoschool.core.batch import Batch
-from nanoschool.core.engine import Row, Session, uniform
+from nanoschool.core.draw import uniform
+from nanoschool.core.engine import Session
 from nanoschool.core.policy import Policy
+from nanoschool.core.row import Row
 from nanoschool.types import Trajectory, UserError
 
 CLOSE = 1e-4

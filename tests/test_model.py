@@ -10,7 +10,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from nanoschool.core.batch import Batch
-from nanoschool.core.model import GPT, ModelConfig
+from nanoschool.core.config import ModelConfig
+from nanoschool.core.model import GPT
 from nanoschool.core.policy import Policy
 from nanoschool.ledger import Ledger
 from nanoschool.types import UserError

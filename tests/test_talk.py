@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from nanoschool.core.chat import render
-from nanoschool.core.model import GPT, ModelConfig
+from nanoschool.core.config import ModelConfig
+from nanoschool.core.model import GPT
 from nanoschool.core.policy import Policy
 from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.ledger import Ledger

@@ -8,7 +8,8 @@ from random import Random
 import torch
 
 from nanoschool.core.batch import Batch
-from nanoschool.core.model import GPT, ModelConfig
+from nanoschool.core.config import ModelConfig
+from nanoschool.core.model import GPT
 from nanoschool.core.optim import Optimizer
 from nanoschool.core.policy import Policy
 from nanoschool.core.tokenizer import Tokenizer

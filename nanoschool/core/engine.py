@@ -3,48 +3,21 @@
 Rows may have different lengths; a group shares its prefill by forking; a row that gets a tool's answer keeps its
 cache; log-probabilities and entropies are recorded in the pass that samples. The draw of a token is a function of
 (session seed, row key, position), whatever the rows beside it.
-Shapes: B rows, S new tokens, H query heads, G key-value heads, K head width, T cached positions, V vocabulary.
+Shapes: B rows, S new tokens, D width, V vocabulary.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from nanoschool.core.cache import Cache
+from nanoschool.core.draw import draw
 from nanoschool.core.model import GPT
+from nanoschool.core.row import Row
 from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.ledger import Ledger
 from nanoschool.types import UserError
-
-
-@dataclass(eq=False)
-class Row:
-    """One conversation. The lists have one entry a token and grow as it is sampled."""
-
-    key: int
-    tokens: list[int]
-    mask: list[bool]
-    logprobs: list[float]
-    entropies: list[float]
-    slot: int
-    cached: int = 0  # tokens whose keys and values are in the cache
-    turn: int = 0  # where the current reply starts
-    end: int = 0  # the length at which it is cut off
-    stop: tuple[bytes, ...] = ()
-    said: bytes = field(default=b"", repr=False)  # the current reply's bytes
-    running: bool = True
-    stop_reason: str = ""
-
-    @property
-    def reply(self) -> str:
-        """The current reply's text, up to and with its stop string, without end tokens."""
-        said = self.said
-        if self.stop_reason == "stop":
-            ends = [said.find(s) + len(s) for s in self.stop if s in said]
-            said = said[: min(ends)]
-        return said.decode("utf-8", errors="replace")
 
 
 class Session:
@@ -58,9 +31,7 @@ class Session:
         self.rows: list[Row] = []  # rows[i].slot == i: the cache stays dense
         self.ends = {tokenizer.end, tokenizer.bos}
         self.marks = frozenset(tokenizer.special.values())  # no text
-        self.capacity = (0, 0)  # slots, positions
-        self.keys: list[Tensor] = []
-        self.values: list[Tensor] = []
+        self.cache = Cache(model.config, model.cos.device)
 
     # -- what a caller does with a row ---------------------------------------------------------------------------
 
@@ -107,9 +78,8 @@ class Session:
         twin.cached, twin.turn, twin.end, twin.stop = row.cached, row.turn, row.end, row.stop
         twin.said, twin.running, twin.stop_reason = row.said, row.running, row.stop_reason
         self.rows.append(twin)
-        self._reserve(len(self.rows), row.cached)
-        for cache in self.keys + self.values:
-            cache[twin.slot, :, : row.cached] = cache[row.slot, :, : row.cached]
+        self.cache.reserve(len(self.rows), row.cached)
+        self.cache.copy(row.slot, twin.slot, row.cached)
         return twin
 
     @torch.inference_mode()
@@ -118,8 +88,7 @@ class Session:
         self._check(row)
         last = self.rows.pop()
         if last is not row:
-            for cache in self.keys + self.values:
-                cache[row.slot, :, : last.cached] = cache[last.slot, :, : last.cached]
+            self.cache.copy(last.slot, row.slot, last.cached)
             last.slot = row.slot
             self.rows[row.slot] = last
         row.slot, row.running = -1, False
@@ -135,7 +104,8 @@ class Session:
         tokens_B1 = torch.tensor([[row.tokens[-1]] for row in running], device=self.model.cos.device)
         x_B1D = self._forward(running, tokens_B1, [1] * len(running))
         self._charge(positions_B, [1] * len(running), scored=len(running), sampled=len(running))
-        drawn, logprobs, entropies = self._draw(self.model.logits(x_B1D[:, 0]), running, positions_B)
+        logits_BV, keys = self.model.logits(x_B1D[:, 0]), [row.key for row in running]
+        drawn, logprobs, entropies = draw(logits_BV, self.temperature, self.seed, keys, positions_B)
         ended = []
         for row, token, logprob, entropy in zip(running, drawn, logprobs, entropies, strict=True):
             row.tokens.append(token)
@@ -201,90 +171,10 @@ class Session:
 
     def _forward(self, rows: list[Row], tokens_BS: Tensor, counts: list[int]) -> Tensor:
         """Run new tokens through the model against the cache, which keeps their keys and values; (B, S, D)."""
-        device, S = tokens_BS.device, tokens_BS.shape[1]
-        starts_B = torch.tensor([row.cached for row in rows], device=device)
-        T = max(row.cached + n for row, n in zip(rows, counts, strict=True))
-        self._reserve(len(self.rows), T)
-        dense = len(rows) == len(self.rows)
-        slots_B = torch.tensor([row.slot for row in rows], device=device)
-        steps_S = torch.arange(S, device=device)
-        positions_BS = starts_B[:, None] + steps_S
-        # padding must write nothing: a row's unused positions may lie beyond the cache
-        live_B, live_S = torch.nonzero(steps_S < torch.tensor(counts, device=device)[:, None], as_tuple=True)
-        at_slot, at_position = slots_B[live_B], positions_BS[live_B, live_S]
-        positions_BS = positions_BS.clamp(max=self.model.config.context - 1)
-        hidden_BST = torch.arange(T, device=device) > positions_BS[:, :, None]
-        bias_B1ST = torch.zeros(hidden_BST.shape, device=device).masked_fill_(hidden_BST, float("-inf"))[
-            :, None, None
-        ]
-
-        def attend(layer: int, q_BHSK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor) -> Tensor:
-            keys, values = self.keys[layer], self.values[layer]
-            keys[at_slot, :, at_position] = k_BGSK[live_B, :, live_S]
-            values[at_slot, :, at_position] = v_BGSK[live_B, :, live_S]
-            k_BGTK = keys[: len(rows), :, :T] if dense else keys[slots_B, :, :T]
-            v_BGTK = values[: len(rows), :, :T] if dense else values[slots_B, :, :T]
-            B, H, _, K = q_BHSK.shape
-            q = (
-                q_BHSK.reshape(B, k_BGTK.shape[1], -1, S, K) * K**-0.5
-            )  # query heads of one key head side by side
-            scores = torch.einsum("bgrsk,bgtk->bgrst", q, k_BGTK) + bias_B1ST
-            return torch.einsum("bgrst,bgtk->bgrsk", scores.softmax(-1), v_BGTK).reshape(B, H, S, K)
-
+        starts = [row.cached for row in rows]
+        self.cache.reserve(len(self.rows), max(s + n for s, n in zip(starts, counts, strict=True)))
+        positions_BS, attend = self.cache.reader([row.slot for row in rows], starts, counts)
         x_BSD = self.model(tokens_BS, positions_BS, attend)
         for row, n in zip(rows, counts, strict=True):
             row.cached += n
         return x_BSD
-
-    def _reserve(self, slots: int, positions: int) -> None:
-        """Grow the cache, by doubling, to hold so many rows of so many positions."""
-        if slots <= self.capacity[0] and positions <= self.capacity[1]:
-            return
-        c, old = self.model.config, self.capacity
-        have = max(old[0], 8), max(old[1], 64)
-        while have[0] < slots:
-            have = have[0] * 2, have[1]
-        while have[1] < positions:
-            have = have[0], have[1] * 2
-        self.capacity = have[0], min(have[1], c.context)
-        for caches in (self.keys, self.values):
-            for layer in range(c.layers):
-                shape = (self.capacity[0], c.kv_heads, self.capacity[1], c.head_width)
-                grown = torch.zeros(shape, device=self.model.cos.device)
-                if old[0]:
-                    grown[: old[0], :, : old[1]] = caches[layer]
-                    caches[layer] = grown
-                else:
-                    caches.append(grown)
-
-    def _draw(self, logits_BV: Tensor, rows: list[Row], positions: list[int]) -> tuple[list, list, list]:
-        logprobs_BV = torch.log_softmax(logits_BV / (self.temperature or 1.0), dim=-1)
-        p_BV = logprobs_BV.exp()
-        if self.temperature == 0:
-            token_B = logits_BV.argmax(-1)
-        else:
-            keys = np.array([row.key for row in rows], dtype=np.uint64)
-            u_B = torch.from_numpy(uniform(self.seed, keys, np.array(positions))).to(logits_BV.device)
-            cumulative_BV = p_BV.double().cumsum(-1)
-            token_B = (
-                (cumulative_BV <= u_B[:, None] * cumulative_BV[:, -1:]).sum(-1).clamp(max=p_BV.shape[1] - 1)
-            )
-        entropy_B = -(p_BV * logprobs_BV.clamp(min=-1e4)).sum(-1)
-        logprob_B = logprobs_BV.gather(1, token_B[:, None])[:, 0]
-        return token_B.tolist(), logprob_B.tolist(), entropy_B.tolist()
-
-
-def uniform(seed: int, keys: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Numbers in [0, 1), a pure function of (seed, key, position): three rounds of splitmix64's finaliser."""
-    with np.errstate(over="ignore"):
-        x = keys.astype(np.uint64) ^ np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
-        for add in (
-            np.uint64(0x9E3779B97F4A7C15),
-            positions.astype(np.uint64),
-            np.uint64(0xD1B54A32D192ED03),
-        ):
-            x = x + add
-            x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            x = x ^ (x >> np.uint64(31))
-    return (x >> np.uint64(11)).astype(np.float64) / 2.0**53

@@ -69,8 +69,10 @@ class Policy:
         epochs: int = 1,
         minibatches: int = 1,
         temperature: float = 1.0,
+        seed: int = 0,
     ) -> dict[str, float]:
-        """Optimizer steps on `data` at `scale` times the learning rate; one step for each minibatch of each epoch.
+        """Optimizer steps on `data` at `scale` times the learning rate; one step for each minibatch of each epoch,
+        whose rows are drawn by `seed`.
 
         `temperature` is the one the tokens were sampled at, so that a ratio compares like with like.
 
@@ -79,8 +81,14 @@ class Policy:
         assert self.optimizer is not None, "policy.optimizer is set by the method's `begin`"
         batch = data if isinstance(data, Batch) else Batch.of(data)
         losses, norms = [], []
-        for _ in range(epochs):
-            for index in torch.arange(len(batch)).chunk(minibatches):
+        for epoch in range(epochs):
+            shuffle = torch.Generator().manual_seed((seed + epoch) % 2**63)
+            order = (
+                torch.arange(len(batch))
+                if minibatches == 1
+                else torch.randperm(len(batch), generator=shuffle)
+            )
+            for index in order.chunk(minibatches):
                 mini = batch.rows(index)
                 totals, value = mini.totals(), 0.0
                 for micro in mini.micro(self.micro_tokens):

@@ -2,6 +2,8 @@
 
 The paper's form: each attempt's tokens are averaged first, then the attempts (Eq. 3). With `epochs` 1 and
 `minibatches` 1 the ratio is 1 and the gradient is REINFORCE's. Replayed demonstrations are imitated beside it.
+What we changed from the paper: groups whose rewards are all equal are left out before the loss, so they are not held by
+the KL term and do not count in Eq. 3's mean; the old policy's log-probabilities are those the engine recorded.
 """
 
 from dataclasses import dataclass
@@ -47,6 +49,7 @@ class GRPO(Practice):
             epochs=self.epochs,
             minibatches=self.minibatches,
             temperature=self.temperature,
+            seed=learner.draw_seed("minibatches"),
         )
 
     def loss(self, logprobs_BT: Tensor, batch: Batch, totals: Totals) -> Tensor:

@@ -12,7 +12,8 @@ transformers = pytest.importorskip("transformers", reason="transformers is absen
 
 from nanoschool.core import checkpoint  # noqa: E402
 from nanoschool.core.chat import render  # noqa: E402
-from nanoschool.core.model import GPT, ModelConfig  # noqa: E402
+from nanoschool.core.config import ModelConfig  # noqa: E402
+from nanoschool.core.model import GPT  # noqa: E402
 from nanoschool.core.tokenizer import Tokenizer  # noqa: E402
 from nanoschool.envs.steps import WORLD as STEPS  # noqa: E402
 from nanoschool.envs.stories import WORLD as STORIES  # noqa: E402
