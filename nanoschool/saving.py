@@ -49,14 +49,16 @@ def restore(policy: Policy, saved: Checkpoint) -> None:
         raise UserError(f"{saved.path}: its weights do not fit the model: {[*missing, *unexpected][:3]}")
 
 
-def named(root: Path, name: str) -> Checkpoint:
+RESTORE = "restore it, or give the run another --name"
+AGAIN = "run the same command again: it goes on from an older checkpoint"
+
+
+def named(root: Path, name: str, advice: str = RESTORE) -> Checkpoint:
     """The checkpoint that a link or a state names. Raises UserError where it is broken."""
     try:
         return checkpoint.read(root / name)
     except Broken as reason:
-        raise UserError(
-            f"{reason}; run the same command again: it goes on from an older checkpoint if one is whole"
-        ) from None
+        raise UserError(f"{reason}; {advice}") from None
 
 
 def resumable(root: Path, say: Callable[[str], None]) -> Checkpoint | None:
@@ -74,7 +76,7 @@ def resumable(root: Path, say: Callable[[str], None]) -> Checkpoint | None:
     said: list[str] = []
     found = checkpoint.newest(root, said.append, best_is_there)
     if found is None and said:
-        raise UserError(f"{said[0]}; restore one of them, or give the run another --name")
+        raise UserError(f"{said[0]}; {RESTORE}")
     for line in said:
         say(line)
     return found

@@ -19,7 +19,7 @@ from nanoschool.folder import Folder
 from nanoschool.interrupt import Interrupted, interruptible
 from nanoschool.ledger import Budget
 from nanoschool.methods.base import Learner, Method
-from nanoschool.saving import Progress, last_good, named, restore, write
+from nanoschool.saving import AGAIN, Progress, last_good, named, restore, write
 from nanoschool.types import UserError
 
 
@@ -150,7 +150,7 @@ class Course:
         if self.at.looked != self.learner.step:
             self.look()
         if self.at.best["step"] != self.learner.step:
-            restore(self.learner.policy, named(self.root, self.at.best["name"]))
+            restore(self.learner.policy, named(self.root, self.at.best["name"], AGAIN))
         self.at.seconds[self.at.stage] = self.seconds()
         self.stage.exam(self.learner.policy)
         self.at.done = True

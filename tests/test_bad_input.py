@@ -210,7 +210,7 @@ def test_when_every_checkpoint_is_broken_nothing_is_started_over(
         if not path.is_symlink():
             forked.flip(path / "model.safetensors")
     before = forked.files(run)
-    assert "no whole one is left; restore one of them" in refused(args, capfd)
+    assert "no whole one is left; restore it, or give the run another --name" in refused(args, capfd)
     assert forked.files(run) == before
 
 

@@ -1,12 +1,13 @@
 """The command line: help is fast, without torch; a mistake gets one line and status 2; Ctrl-C 130 and the way on."""
 
-import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 
 from nanoschool import __version__
@@ -102,7 +103,7 @@ def test_runs_dir_that_cannot_be_written(tmp_path, capfd):
     assert "--runs-dir" in said and "Not a directory" in said
 
 
-def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(tmp_path):
+def test_ctrl_c_at_the_real_command_writes_a_checkpoint_and_says_how_to_go_on(tmp_path):
     args = [
         "run",
         "nano",
@@ -113,10 +114,7 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(tmp_path):
         "--pretrain.budget",
         "tokens=1e9",
     ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [*COMMAND, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
+    process = subprocess.Popen([*COMMAND, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     metrics, deadline = tmp_path / "stopped" / "metrics.jsonl", time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
         if metrics.exists() and metrics.read_text().count("\n") > 3:
@@ -125,5 +123,73 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(tmp_path):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert "nanoschool run nano" in said and "--name stopped" in said
+    assert said.count("\n") == 1
+    assert f"nanoschool run {tmp_path}/stopped/config.toml --runs-dir {tmp_path}" in said
     assert list((tmp_path / "stopped" / "checkpoints").glob("pretrain-*"))
+
+
+def test_a_run_ends_with_its_headlines_and_the_place_of_its_report(nano_done):
+    run, done = nano_done
+    lines = done.out.splitlines()
+    assert done.err == ""
+    assert lines[-1] == str(run / "report.html") and (run / "report.html").is_file()
+    said = "\n".join(lines[-12:])
+    assert re.search(r"rl over sft, digit: [+-]\d+\.\d points .*95 % interval \[.*n = 8", said)
+    assert "elicitation" in said or "beyond the base" in said
+    assert re.search(r"digit: pretrain \d.* sft \d.* rl \d.* \(n = 8\)", said)
+
+
+@pytest.mark.parametrize("stage", [None, "pretrain", "sft", "rl"])
+def test_chat_with_each_self_of_a_finished_run(stage, nano):
+    args = ["chat", "nano", "--runs-dir", str(nano.parent), "-p", "3+4=?", "--max-tokens", "8"]
+    done = forked.command([*args, "--stage", stage] if stage else args)
+    assert done.status == 0, done.err
+    assert done.out.endswith("\n") and done.out.strip()
+    assert ("has only read" in done.err) == (stage == "pretrain")
+    assert done == forked.command([*args, "--stage", stage or "rl"])  # greedy
+
+
+def test_eval_measures_a_stage_of_a_finished_run(nano):
+    args = ["eval", "nano", "--runs-dir", str(nano.parent), "--n", "6"]
+    before = forked.files(nano)
+    done = forked.command([*args, "--stage", "sft"])
+    assert done.status == 0, done.err
+    lines = done.out.splitlines()
+    assert {line.split()[0] for line in lines} == {"rules", "digit"}
+    assert all(re.search(r"\d\.\d{3}  \[\d\.\d{3}, \d\.\d{3}\]  n=\d+$", line) for line in lines)
+    other = forked.command([*args, "--worlds", "chain"])
+    assert other.status == 0 and other.out.startswith("chain ")
+    assert forked.files(nano) == before
+
+
+def test_report_is_written_again_the_same(nano, tmp_path):
+    run = forked.copy(nano, tmp_path)
+    page = (run / "report.html").read_text()
+    (run / "report.html").unlink()
+    done = forked.command(["report", "nano", "--runs-dir", str(tmp_path)])
+    assert done.status == 0 and done.out == f"{run / 'report.html'}\n"
+    assert (run / "report.html").read_text() == page
+    for word in ("rules", "digit", "pretrain", "sft", "reward", "elicitation", "pass@2"):
+        assert word in page.lower(), word
+    assert page.count("<svg") >= 5
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["chat", "--stage", "rl", "-p", "x"], "has not finished its stage 'rl'"),
+        (["eval", "--stage", "sftt"], "did you mean sft?"),
+        (["eval", "--worlds", "rulse"], "unknown world 'rulse'"),
+    ],
+)
+def test_what_is_not_there_is_said(args, said, nano, tmp_path, capfd):
+    run = forked.copy(nano, tmp_path)
+    (run / "checkpoints" / "rl").unlink()
+    assert said in mistake([args[0], "nano", "--runs-dir", str(tmp_path), *args[1:]], capfd)
+
+
+def test_a_stage_that_is_broken_is_named(nano, tmp_path, capfd):
+    run = forked.copy(nano, tmp_path)
+    forked.flip(run / "checkpoints" / "sft" / "model.safetensors")
+    args = ["chat", "nano", "--runs-dir", str(tmp_path), "--stage", "sft", "-p", "x"]
+    assert "model.safetensors: is not what was written (SHA-256 differs)" in mistake(args, capfd)
