@@ -41,4 +41,4 @@ def finished_stage(folder: Path, asked: str | None) -> tuple[str | None, bool]:
     if asked is not None and asked not in there:
         raise UserError(f"run {folder.name!r} has not finished its stage {asked!r}: {nearest(asked, there)}")
     stage = asked or (there[-1] if there else None)
-    return stage, stages[stage or next(iter(stages))].use == "pretrain"
+    return stage, not stages[stage or next(iter(stages))].method.converses

@@ -141,7 +141,7 @@ class School:
         """The dev split. Reading is judged by its loss on held-out rows, everything else by greedy answers."""
         plan, look = self.settings.stages[name], self.settings.evaluation.look
         names = [plan.env] if plan.env else []
-        if not names and plan.use != "pretrain":
+        if not names and plan.method.converses:
             names = [world for world, share in self.settings.taught.items() if share > 0]
         with self.ledger.account("evaluation"), self.ledger.account(f"{name}-dev"):
             measures = self.reading.validate(policy)
@@ -159,7 +159,7 @@ class School:
             plan.attempts,
             plan.pass_problems,
             practised=[s.env for s in self.settings.stages.values() if s.env],
-            chat=self.settings.stages[name].use != "pretrain",
+            chat=self.settings.stages[name].method.converses,
             gate_books=plan.gate_books,
         )
         self.show.say(f"{name}: the test split")

@@ -48,6 +48,7 @@ class Method:
 
     needs_env: ClassVar[bool] = False  # practises in a world: the stage must name one
     needs_reference: ClassVar[bool] = False
+    converses: ClassVar[bool] = True  # what comes out of it answers in the chat format
 
     def draws_on(self) -> tuple[str, ...]:
         """The shares that it takes rows from: "mix" (the reading), "taught" (the demonstrations)."""
@@ -73,6 +74,7 @@ class Method:
         """One turn of the loop: collect, credit, fit."""
         with learner.policy.ledger.account("collect"):
             trajectories = self.collect(learner)
+        learner.sample = learner.policy.tokenizer.decode(trajectories[0].tokens)
         with learner.policy.ledger.account("credit"):
             metrics = self.credit(learner, trajectories)
         with learner.policy.ledger.account("fit"):

@@ -4,6 +4,7 @@ Rows are drawn by the worlds' shares, and loss falls on the spans that a world m
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from nanoschool.core.optim import muon_adamw
 from nanoschool.methods.base import Learner, Method, require, trapezoid
@@ -13,6 +14,8 @@ from nanoschool.types import Trajectory
 
 @dataclass(frozen=True)
 class Pretrain(Method):
+    converses: ClassVar[bool] = False
+
     rows: int = 32  # of a full context each
     lr: float = 0.02  # Muon's, for the matrices
     embedding_lr: float = 0.03
