@@ -24,6 +24,11 @@ LEAST = {  # by the end of a key's name
 }
 
 
+LONGEST_NAME = 200  # bytes: file systems take 255, and a temporary file's name is longer
+HIGHEST_SEED = 2**63 - 1  # torch's generators take no more
+MOST_THREADS = 1024
+
+
 @dataclass(frozen=True)
 class Model:
     """The size of the student; the rest of its shape follows from `depth`."""
@@ -98,6 +103,11 @@ def checked(settings: Settings, where: str) -> Settings:
         for end, least in LEAST.items():
             if f".{key}".endswith(f".{end}") and value < least:
                 raise UserError(f"{where}: {key} is {value}, must be at least {least}")
+    for key, most in (("seed", HIGHEST_SEED), ("threads", MOST_THREADS)):
+        if getattr(settings, key) > most:
+            raise UserError(f"{where}: {key} is {getattr(settings, key)}, must be at most {most}")
+    if not 0 < settings.text_share <= 1:
+        raise UserError(f"{where}: text_share is {settings.text_share}, must be above 0 and at most 1")
     for key, shares in (("mix", settings.mix), ("taught", settings.taught)):
         if any(share < 0 for share in shares.values()) or (shares and not any(shares.values())):
             raise UserError(f"{where}: the shares of {key} must be 0 or more and not all 0")
@@ -105,6 +115,8 @@ def checked(settings: Settings, where: str) -> Settings:
         raise UserError(
             f"{where}: name {settings.name!r} is no name of a folder; --runs-dir says where it is"
         )
+    if len(settings.name.encode()) > LONGEST_NAME:
+        raise UserError(f"{where}: name is longer than {LONGEST_NAME} bytes; give a shorter --name")
     if not settings.stages:
         raise UserError(f'{where}: has no stages: write stages = ["pretrain"] and a table [pretrain]')
     return settings

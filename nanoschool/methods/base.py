@@ -87,6 +87,14 @@ def require(holds: bool, method: Method, complaint: str) -> None:
         raise UserError(f"method {type(method).__name__.lower()}: {complaint}")
 
 
+def require_schedule(method: Method, *, warmup: float, cooldown: float, **rates: float) -> None:
+    """Check what `trapezoid` and the optimizers are given: fractions of the budget, learning rates above 0."""
+    for setting, value in (("warmup", warmup), ("cooldown", cooldown)):
+        require(0 <= value <= 1, method, f"{setting}={value} must be from 0 to 1, of the budget")
+    for setting, value in rates.items():
+        require(0 < value < float("inf"), method, f"{setting}={value} must be above 0 and finite")
+
+
 def trapezoid(progress: float, warmup: float, cooldown: float) -> float:
     """Learning-rate scale at a fraction of the budget: up linearly, flat, down linearly to 0 at the end."""
     rise = (progress + 1e-3) / (warmup + 1e-3)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nanoschool.core.batch import Batch, Totals
 from nanoschool.credit import by_group, clipped, group_normalised, kl_k3, ratio, sequence_mean_of_token_means
-from nanoschool.methods.base import Learner
+from nanoschool.methods.base import Learner, require
 from nanoschool.methods.practice import Practice
 from nanoschool.types import Trajectory
 
@@ -26,6 +26,15 @@ class GRPO(Practice):
     kl: float = 0.04  # beta, on the k3 estimate against the stage's first weights
     epochs: int = 1
     minibatches: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for setting in ("epochs", "minibatches"):
+            value = getattr(self, setting)
+            require(value >= 1, self, f"{setting}={value} must be at least 1")
+        for setting in ("clip", "kl"):
+            value = getattr(self, setting)
+            require(value >= 0, self, f"{setting}={value} must be 0 or more")
 
     def advantages(self, trajectories: list[Trajectory]) -> list[float]:
         """A_i = (R_i − mean) / (std + 1e-6) over the group."""

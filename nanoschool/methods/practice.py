@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from nanoschool.core.optim import adamw
 from nanoschool.credit import zero_variance
-from nanoschool.methods.base import Learner, Method, require, trapezoid
+from nanoschool.methods.base import Learner, Method, require, require_schedule, trapezoid
 from nanoschool.methods.material import demonstrations
 from nanoschool.rollout import rollout
 from nanoschool.types import Trajectory
@@ -39,6 +39,8 @@ class Practice(Method):
             self,
             f"temperature={self.temperature} must be above 0: attempts must differ",
         )
+        require(self.replay >= 0, self, f"replay={self.replay} must be 0 or more demonstrations")
+        require_schedule(self, warmup=self.warmup, cooldown=self.cooldown, lr=self.lr)
 
     def draws_on(self) -> tuple[str, ...]:
         return ("taught",) if self.replay else ()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from nanoschool.core.optim import muon_adamw
-from nanoschool.methods.base import Learner, Method, require, trapezoid
+from nanoschool.methods.base import Learner, Method, require, require_schedule, trapezoid
 from nanoschool.methods.material import reading
 from nanoschool.types import Trajectory
 
@@ -25,6 +25,8 @@ class Pretrain(Method):
 
     def __post_init__(self) -> None:
         require(self.rows >= 1, self, f"rows={self.rows} must be at least 1")
+        rates = {"lr": self.lr, "embedding_lr": self.embedding_lr, "gain_lr": self.gain_lr}
+        require_schedule(self, warmup=self.warmup, cooldown=self.cooldown, **rates)
 
     def draws_on(self) -> tuple[str, ...]:
         return ("mix",)

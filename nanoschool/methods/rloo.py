@@ -1,7 +1,7 @@
 """rloo: REINFORCE with the leave-one-out mean of the group as baseline (2402.14740).
 
 What we changed from the paper: one on-policy step a batch, so there is no ratio and no clip; no KL term; the loss is the
-mean over the tokens of the attempts that have an advantage.
+mean over the tokens of the attempts that have an advantage, and of the demonstrations replayed beside them.
 """
 
 from dataclasses import dataclass
