@@ -121,6 +121,17 @@ def test_equal_values_are_a_point_that_holds_its_mean(value):
     assert e.low <= e.mean <= e.high and e.high - e.low < 1e-12
 
 
+def test_pairs_that_changed_alike_are_no_certainty():
+    """Nobody of 8 changed: a share of up to 32 % that would have is still possible, in either direction."""
+    none = paired_difference([0, 1] * 4, [0, 1] * 4)
+    assert none.mean == 0 and none.n == 8
+    assert (none.low, none.high) == pytest.approx((-wilson(0, 8)[1], wilson(0, 8)[1]))
+    every = paired_difference([0.0] * 300, [1.0] * 300)
+    assert every.high == every.mean == 1 and 0.97 < every.low < 0.98
+    worse = paired_difference([1.0] * 300, [0.0] * 300)
+    assert worse.low == worse.mean == -1 and -0.98 < worse.high < -0.97
+
+
 def test_mistakes_are_named():
     for call in (
         lambda: mean_interval([]),

@@ -86,8 +86,17 @@ def paired_difference(before: Sequence[float], after: Sequence[float], *, seed: 
     """after - before over the same problems in the same order, bootstrapped over the pairs.
 
     Pairing removes how hard the problems are from the error: what is left is how they changed. One entry a problem
-    (average the attempts first). Raises ValueError if the lists differ in length, are empty or not finite.
+    (average the attempts first). Where every pair changed alike the bootstrap would report certainty; there the
+    interval allows for the share of other pairs that n alike ones leave possible (Wilson), for scores in 0..1.
+    Raises ValueError if the lists differ in length, are empty or not finite.
     """
     if len(before) != len(after):
         raise ValueError(f"paired_difference: {len(before)} problems before but {len(after)} after")
-    return mean_interval(np.asarray(after, dtype=float) - np.asarray(before, dtype=float), seed=seed)
+    changes_N = np.asarray(after, dtype=float) - np.asarray(before, dtype=float)
+    estimate = mean_interval(changes_N, seed=seed)
+    if changes_N.min() < changes_N.max():
+        return estimate
+    unseen, mean = wilson(0, estimate.n)[1], estimate.mean  # a pair unlike the others may have changed by ±1
+    return Estimate(
+        mean, min(mean, mean - unseen * (1 + mean)), max(mean, mean + unseen * (1 - mean)), estimate.n
+    )
