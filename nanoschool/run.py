@@ -24,7 +24,7 @@ from nanoschool.machine import flops_per_second, settle
 from nanoschool.methods.base import Learner
 from nanoschool.plan import Settings
 from nanoschool.reading import prepare, reopen
-from nanoschool.saving import Progress, named, restore, resumable
+from nanoschool.saving import Progress, fits, named, restore, resumable
 from nanoschool.settings import differences, load_run, to_toml
 from nanoschool.summary import summarise
 from nanoschool.types import UserError
@@ -73,6 +73,7 @@ class School:
             self.reading = prepare(settings, folder.path, show.say)
             write_atomic(folder.path / "config.toml", to_toml(settings).encode())
         self.saved = resumable(folder.checkpoints, show.say)
+        fits(folder, self.saved, list(settings.stages), self.reading.tokenizer)
         self.at = Progress(**self.saved.state) if self.saved else Progress("")
         folder.cut(self.at.lengths)
         self.ledger = Ledger.from_json(self.at.spent)

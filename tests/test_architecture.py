@@ -21,7 +21,7 @@ ALLOWED: dict[
     "evals": {"types", "core", "rollout"},
     "folder": {"types", "core"},
     "interrupt": set(),
-    "saving": {"types", "core"},
+    "saving": {"types", "core", "folder"},
     "machine": {"types", "ledger", "core", "folder", "plan"},
     "checks": {"types", "core", "plan"},
     "reading": {"types", "core", "methods", "evals", "plan", "checks"},

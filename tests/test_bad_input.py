@@ -17,6 +17,7 @@ import torch
 
 from nanoschool.cli import main
 from nanoschool.core import checkpoint
+from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.folder import Folder
 from nanoschool.settings import presets
 
@@ -211,6 +212,36 @@ def test_when_every_checkpoint_is_broken_nothing_is_started_over(
             forked.flip(path / "model.safetensors")
     before = forked.files(run)
     assert "no whole one is left; restore it, or give the run another --name" in refused(args, capfd)
+    assert forked.files(run) == before
+
+
+def test_checkpoints_that_are_gone_are_not_made_anew_in_silence(
+    stopped: tuple[Path, list[str]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    run, args = stopped
+    shutil.rmtree(run / "checkpoints")
+    before = forked.files(run)
+    assert "its checkpoints are gone" in refused(args, capfd)
+    assert forked.files(run) == before
+
+
+def test_another_tokenizer_is_not_trained_on_with(
+    stopped: tuple[Path, list[str]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    run, args = stopped
+    Tokenizer.train(["another text " * 50], 320).save(run / "tokenizer")
+    before = forked.files(run)
+    assert "tokenizer: is not the tokenizer of" in refused(args, capfd)
+    assert forked.files(run) == before
+
+
+def test_an_exam_that_is_gone_is_missed_before_the_next_stage(
+    stopped: tuple[Path, list[str]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    run, args = stopped
+    (run / "exam-pretrain.json").unlink()
+    before = forked.files(run)
+    assert "exam-pretrain.json: is missing" in refused(args, capfd)
     assert forked.files(run) == before
 
 
