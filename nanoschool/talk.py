@@ -65,7 +65,12 @@ class Conversation:
 
 
 def talk(policy: Policy, options: Chat, raw: bool) -> None:
-    """Answer `options.prompt` on stdout, or hold a conversation; what is not the model's goes to stderr."""
+    """Answer `options.prompt` on stdout, or hold a conversation; what is not the model's goes to stderr.
+
+    Raises UserError on a temperature below 0.
+    """
+    if not 0 <= options.temperature < float("inf"):
+        raise UserError(f"--temperature {options.temperature}: must be 0 (greedy) or above")
     if raw:
         _note("this self has only read and knows no chat: it continues your text")
     conversation = Conversation(policy, options, raw)

@@ -69,6 +69,9 @@ def test_a_users_own_file_is_a_world(tmp_path):
     (tmp_path / "empty.py").write_text("")
     with pytest.raises(UserError, match="no WORLD"):
         envs.load(str(tmp_path / "empty.py"))
+    (tmp_path / "broken.py").write_text("WORLD = (\n")
+    with pytest.raises(UserError, match=r"broken\.py:1: is not Python"):
+        envs.load(str(tmp_path / "broken.py"))
     with pytest.raises(UserError, match="no such file"):
         envs.load(str(tmp_path / "none.py"))
 

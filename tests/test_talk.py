@@ -80,6 +80,11 @@ def test_one_shot_that_is_too_long_is_the_users_mistake(policy):
         talk(policy, Chat(prompt="x" * 500), raw=False)
 
 
+def test_a_temperature_below_0_is_the_users_mistake(policy):
+    with pytest.raises(UserError, match=r"--temperature -1\.0: must be 0"):
+        talk(policy, Chat(prompt="a=3", temperature=-1.0), raw=False)
+
+
 def converse(policy: Policy, monkeypatch, capsys, typed: str, **options) -> tuple[str, list[str]]:
     monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
     talk(policy, Chat(**options), raw=False)

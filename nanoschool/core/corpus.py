@@ -40,7 +40,7 @@ class TokenText:
             self.tokens = np.load(self.path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise UserError(
-                f"{path}: is no token file ({error}); delete it and run again to write it anew"
+                f"{path}: is no token file ({error}); restore it, or give the run another --name"
             ) from None
 
     @classmethod

@@ -50,7 +50,10 @@ def _load_file(path: Path) -> Environment:
     spec = importlib.util.spec_from_file_location(f"nanoschool_user_world_{path.stem}", path)
     assert spec is not None and spec.loader is not None  # true of every path that ends in .py
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise UserError(f"world {path}:{error.lineno}: is not Python ({error.msg}); mend that line") from None
     if not hasattr(module, "WORLD"):
         raise UserError(
             f"world {path}: the file exports no WORLD; end it with a line such as WORLD = MyWorld()"
