@@ -3,7 +3,7 @@
 from nanoschool.core.chat import render
 from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.plan import Settings
-from nanoschool.types import Environment, HasDemonstrations, Message, UserError
+from nanoschool.types import Environment, HasDemonstrations, HasGate, Message, UserError
 
 SAMPLE = 32  # tasks of a world whose demonstrations are measured
 
@@ -20,7 +20,7 @@ def check(settings: Settings, tokenizer: Tokenizer) -> None:
             raise UserError(f"world {name!r} has no demonstrations to imitate; take it out of [taught]")
     for name in plan.worlds:
         world = settings.worlds[name]
-        world.tasks("test", plan.gate_books if hasattr(world, "gate_rows") else plan.problems)
+        world.tasks("test", plan.gate_books if isinstance(world, HasGate) else plan.problems)
         world.tasks("test", plan.problems)
     for name in sorted({*taught, *practised}):
         settings.worlds[name].tasks("dev", plan.look)
@@ -30,8 +30,9 @@ def check(settings: Settings, tokenizer: Tokenizer) -> None:
 
 def _one_token_each(name: str, world: Environment, tokenizer: Tokenizer) -> None:
     """A world that is about symbols says which; a symbol in two pieces would make its gate mean something else."""
-    symbols = getattr(world, "symbols", list)()
-    split = [symbol for symbol in symbols if len(tokenizer.encode(symbol)) != 1]
+    if not isinstance(world, HasGate):
+        return
+    split = [symbol for symbol in world.symbols() if len(tokenizer.encode(symbol)) != 1]
     if split:
         raise UserError(
             f"world {name!r}: {len(split)} of its symbols ({split[:5]}) are no single tokens of this tokenizer; "

@@ -53,7 +53,7 @@ def measured_rate(policy: Policy) -> float:
     ones = torch.ones(tokens.shape)
     mask = ones.bool()
     mask[:, 0] = False
-    batch = Batch(tokens, mask, ones, ones * 0, torch.full((32,), tokens.shape[1]))
+    batch = Batch(tokens, mask, ones, ones * 0, torch.full((32,), tokens.shape[1]), torch.ones(32))
     rates, ledger = [], Ledger()
     twin = Policy(copy.deepcopy(policy.model), policy.tokenizer, ledger)
     twin.optimizer = adamw(twin.model, lr=0.0, betas=(0.9, 0.99))

@@ -19,12 +19,11 @@ from nanoschool.evals.measure import bits_per_byte, validation
 from nanoschool.methods.base import Learner
 from nanoschool.methods.material import reading
 from nanoschool.plan import Settings
-from nanoschool.types import Environment, HasDocuments, UserError
+from nanoschool.types import Environment, HasDocuments, HasGate, UserError
 
-SAMPLE, SAMPLE_A_TOKEN = (
-    600_000,
-    600,
-)  # characters that the tokenizer is trained on: at most, and for each token of it
+SAMPLE = 600_000  # characters that the tokenizer is trained on, at most
+SAMPLE_A_TOKEN = 600  # and for each token of it
+SYMBOLS = 0.5  # as much again, of the symbols that must be single tokens, where a text of the user's could crowd them out
 COMPRESSED = 1_000_000  # bytes of the user's held-out text that are measured, at most
 VALIDATION_ROWS = 24
 HELD_OUT = "text-test.txt"
@@ -40,7 +39,7 @@ class Reading:
     held_out: bytes  # of the user's text, test split
 
     def validate(self, policy: Policy) -> dict[str, float]:
-        """Loss and bits per byte on fixed rows that training does not draw: the worlds' and the user's dev split."""
+        """Loss and bits per byte on fixed rows: fresh documents of the worlds, and the dev split of the user's text."""
         learner = Learner(
             policy, None, self.worlds, self.shares, {}, seed=0, stage="validation", text=self.dev
         )
@@ -118,6 +117,10 @@ def _tokenizer(settings: Settings, shares: dict[str, float], splits: dict[str, l
     size = min(SAMPLE, SAMPLE_A_TOKEN * settings.model.vocab)
     for name, share in sorted(shares.items()):
         sample += _sample(settings, name, int(size * share / sum(shares.values())), splits, rng)
+        world = settings.worlds.get(name)
+        if splits and isinstance(world, HasGate):
+            symbols = "".join(world.symbols())
+            sample += [symbols] * int(SYMBOLS * size / len(symbols))
     return Tokenizer.train(sample, settings.model.vocab)
 
 

@@ -100,7 +100,7 @@ def rollout(
         _drive(policy, session, attempts, max_tokens, partial, opponents or {}, share=env.replayable)
         policy.ledger.charge(rollouts=len(attempts))
         for attempt in attempts:
-            done += _trajectories(attempt)
+            done += _trajectories(attempt, temperature)
     return done
 
 
@@ -173,7 +173,7 @@ def _drive(
             proceed(attempt)
 
 
-def _trajectories(attempt: Attempt) -> list[Trajectory]:
+def _trajectories(attempt: Attempt, temperature: float) -> list[Trajectory]:
     outcome = attempt.outcome
     assert outcome is not None
     out = []
@@ -192,6 +192,7 @@ def _trajectories(attempt: Attempt) -> list[Trajectory]:
                 seat=seat,
                 feedback=outcome.feedback,
                 stop_reason=row.stop_reason,
+                temperature=temperature or 1.0,
                 replies=attempt.replies[seat],
                 info=outcome.info,
                 extra={"entropy": row.entropies},

@@ -150,6 +150,7 @@ class Course:
         if self.at.looked != self.learner.step:
             self.look()
         if self.at.best["step"] != self.learner.step:
+            self.save()  # an interrupted exam is sat again, and no step is trained again
             restore(self.learner.policy, named(self.root, self.at.best["name"], AGAIN))
         self.at.seconds[self.at.stage] = self.seconds()
         self.stage.exam(self.learner.policy)
@@ -159,7 +160,10 @@ class Course:
     def _diverged(self, trouble: Diverged) -> str:
         """Save the batch that was too much; returns what to tell the user."""
         stage, step, batch = self.stage.name, self.learner.step, trouble.batch
-        arrays = {name: getattr(batch, name) for name in ("tokens", "mask", "weights", "logprobs", "lengths")}
+        arrays = {
+            name: getattr(batch, name)
+            for name in ("tokens", "mask", "weights", "logprobs", "lengths", "temperatures")
+        }
         path = self.folder.path / f"diverged-{stage}-{step:06d}.safetensors"
         write_atomic(
             path,

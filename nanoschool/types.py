@@ -130,6 +130,15 @@ class HasCompletions(Protocol):
     def complete(self, task: Task, format: str) -> Episode: ...  # asks with role "text"
 
 
+@runtime_checkable
+class HasGate(Protocol):
+    """A world that can tell whether a model reads its prompt at all."""
+
+    def symbols(self) -> list[str]: ...  # as they are written; each must be a single token
+
+    def gate_rows(self, count: int, seed: int, shuffled: bool = False) -> tuple[list[Document], float]: ...
+
+
 @dataclass
 class Trajectory:
     """What one seat lived through: one entry a token in every list."""
@@ -145,6 +154,7 @@ class Trajectory:
     seat: int = 0
     feedback: str = ""
     stop_reason: str = "end"  # of the last reply
+    temperature: float = 1.0  # that `logprobs` are taken at
     replies: list[str] = field(default_factory=list)
     info: Mapping[str, Any] = field(default_factory=dict)
     extra: dict[str, list[float]] = field(

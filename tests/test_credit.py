@@ -87,6 +87,7 @@ def test_reinforce_is_the_default_loss():
         torch.cat([pad, weights], 1),
         torch.cat([pad, OLD], 1),
         torch.tensor([5, 4, 3, 5]),
+        torch.ones(4),
     )
     assert batch.totals() == Totals(tokens=13, sequences=4)
     loss = weighted_nll(torch.cat([pad, NEW], 1), batch, batch.totals())

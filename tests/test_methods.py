@@ -260,7 +260,7 @@ def test_temperature_is_the_one_sampled_at():
     learner, useful, gradient = practise(method)
     worth = [[w / sum(a.mask) / len(useful) for w in a.weights] for a in useful]
     batch = Batch.of([replace(a, weights=w) for a, w in zip(useful, worth, strict=True)])
-    logprobs = learner.policy.logprobs(batch, grad=True, temperature=0.5)
+    logprobs = learner.policy.logprobs(batch, grad=True)
     assert (logprobs - batch.logprobs)[batch.mask].abs().max() < 1e-4
     names, parameters = zip(*learner.policy.model.named_parameters(), strict=True)
     plain = torch.autograd.grad(-(logprobs * batch.weights)[batch.mask].sum(), parameters)

@@ -61,7 +61,7 @@ def test_padding_changes_nothing(loss):
     extra = {name: wider(x, 5.0) for name, x in batch.extra.items()}
     padded = Batch(
         wider(batch.tokens, 77), wider(batch.mask, False), wider(batch.weights, 3.0), wider(batch.logprobs, -2.0),
-        batch.lengths, extra,
+        batch.lengths, batch.temperatures, extra,
     )  # fmt: skip
     policies = [tiny(), tiny()]
     plain, filled = (p.logprobs(b) for p, b in zip(policies, (batch, padded), strict=True))
@@ -88,9 +88,10 @@ def test_micro_batches_hold_each_row_once_and_no_more_tokens_than_allowed():
 
 def test_log_probabilities_are_those_of_the_softmax():
     policy = tiny()
-    batch = Batch.of(trajectories(policy, [9, 30, 2]))
     for temperature in (1.0, 0.7):
-        got = policy.logprobs(batch, temperature=temperature)
+        rows = [replace(t, temperature=temperature) for t in trajectories(policy, [9, 30, 2])]
+        batch = Batch.of(rows)
+        got = policy.logprobs(batch)
         with torch.no_grad():
             logits = policy.model.logits(policy.model(batch.tokens)) / temperature
         expected = logits.log_softmax(-1)[:, :-1].gather(2, batch.tokens[:, 1:, None])[..., 0]

@@ -1,7 +1,7 @@
 """Tiny policies and worlds, for the tests of what samples, scores and trains."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from random import Random
 
@@ -53,7 +53,7 @@ def trajectories(policy: Policy, lengths: Sequence[int], seed: int = 0) -> list[
 
 def scored(policy: Policy, rows: Sequence[Trajectory], temperature: float = 1.0) -> torch.Tensor:
     with torch.no_grad():
-        return policy.logprobs(Batch.of(rows), temperature=temperature)
+        return policy.logprobs(Batch.of([replace(row, temperature=temperature) for row in rows]))
 
 
 def weights(policy: Policy) -> dict[str, torch.Tensor]:

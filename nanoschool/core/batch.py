@@ -27,6 +27,7 @@ class Batch:
     weights: Tensor  # (B, T) float32, what each token is worth
     logprobs: Tensor  # (B, T) float32, under the policy that sampled, 0 where nobody did
     lengths: Tensor  # (B,) int64
+    temperatures: Tensor  # (B,) float32, that log-probabilities are taken at
     extra: dict[str, Tensor] = field(default_factory=dict)  # named (B, T) float32 arrays
 
     def __post_init__(self) -> None:
@@ -54,6 +55,7 @@ class Batch:
             stack([t.weights for t in trajectories], torch.float32),
             stack([t.logprobs for t in trajectories], torch.float32),
             torch.tensor([len(t.tokens) for t in trajectories]),
+            torch.tensor([t.temperature for t in trajectories]),
             {name: stack([t.extra[name] for t in trajectories], torch.float32) for name in sorted(names)},
         )
 
@@ -77,6 +79,7 @@ class Batch:
             take(self.weights),
             take(self.logprobs),
             self.lengths[index],
+            self.temperatures[index],
             extra,
         )
 

@@ -45,18 +45,23 @@ class Policy:
         """An engine session on the present weights."""
         return Session(self.model, self.tokenizer, self.ledger, seed, temperature)
 
-    def logprobs(self, batch: Batch, grad: bool = False, temperature: float = 1.0) -> Tensor:
-        """log p(token t | tokens < t), (B, T); computed, and billed, only where the mask is True, 0 elsewhere."""
+    def logprobs(self, batch: Batch, grad: bool = False) -> Tensor:
+        """log p(token t | tokens < t), (B, T); computed, and billed, only where the mask is True, 0 elsewhere.
+
+        Taken at each row's own temperature, so that a ratio compares like with like.
+        """
         with torch.set_grad_enabled(grad):
             self._charge(batch, passes=1, trained=0)
-            return self._forward(batch.to(self.device), temperature)
+            return self._forward(batch.to(self.device))
 
     def distribution(self, batch: Batch, top_k: int) -> tuple[Tensor, Tensor]:
         """The `top_k` likeliest tokens at each position: (log-probabilities, tokens), both (B, T, k); entry 0 is empty."""
         with torch.no_grad():
             self._charge(batch, passes=1, trained=0, scored=int(batch.lengths.sum()))
             batch = batch.to(self.device)
-            logprobs_BTV = torch.log_softmax(self.model.logits(self.model(batch.tokens)), dim=-1)
+            logprobs_BTV = torch.log_softmax(
+                self.model.logits(self.model(batch.tokens)) / batch.temperatures[:, None, None], dim=-1
+            )
             top, index = logprobs_BTV[:, :-1].topk(top_k, dim=-1)
             return torch.nn.functional.pad(top, (0, 0, 1, 0)), torch.nn.functional.pad(index, (0, 0, 1, 0))
 
@@ -68,13 +73,10 @@ class Policy:
         scale: float = 1.0,
         epochs: int = 1,
         minibatches: int = 1,
-        temperature: float = 1.0,
         seed: int = 0,
     ) -> dict[str, float]:
         """Optimizer steps on `data` at `scale` times the learning rate; one step for each minibatch of each epoch,
         whose rows are drawn by `seed`.
-
-        `temperature` is the one the tokens were sampled at, so that a ratio compares like with like.
 
         Returns the mean loss and gradient norm. Raises Diverged before the weights are touched by a NaN.
         """
@@ -94,7 +96,7 @@ class Policy:
                 for micro in mini.micro(self.micro_tokens):
                     self._charge(micro, passes=3, trained=int(micro.mask.sum()))
                     micro = micro.to(self.device)
-                    part = loss(self._forward(micro, temperature), micro, totals)
+                    part = loss(self._forward(micro), micro, totals)
                     if not torch.isfinite(part):
                         self.model.zero_grad(set_to_none=True)
                         raise Diverged(f"loss is {float(part.detach())}", mini)
@@ -116,10 +118,10 @@ class Policy:
         twin.prompt = self.prompt
         return twin
 
-    def _forward(self, batch: Batch, temperature: float = 1.0) -> Tensor:
+    def _forward(self, batch: Batch) -> Tensor:
         x_BTD = self.model(batch.tokens)
         at_B, at_T = torch.nonzero(batch.mask, as_tuple=True)
-        logits_NV = self.model.logits(x_BTD[at_B, at_T - 1]) / temperature
+        logits_NV = self.model.logits(x_BTD[at_B, at_T - 1]) / batch.temperatures[at_B, None]
         logprobs_N = -torch.nn.functional.cross_entropy(logits_NV, batch.tokens[at_B, at_T], reduction="none")
         return torch.zeros(batch.tokens.shape, device=self.device).index_put((at_B, at_T), logprobs_N)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from nanoschool.core.policy import Policy
 from nanoschool.evals.measure import accuracy, answers, pass_at, reading_gate, rewards, transcript, ways
 from nanoschool.evals.stats import paired_difference
-from nanoschool.types import Environment
+from nanoschool.types import Environment, HasGate
 
 SHOWN = 3  # transcripts kept of each world
 
@@ -43,7 +43,7 @@ class Exam:
                 some = tasks[: self.pass_problems]
                 results["passk"][name] = pass_at(policy, env, some, way, self.attempts, self.seed)
                 results["passk_format"][name] = way
-            if hasattr(env, "gate_rows"):
+            if isinstance(env, HasGate):
                 results["gate"] = reading_gate(policy, env, self.gate_books, self.seed)
         return results, samples
 

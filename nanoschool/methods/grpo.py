@@ -50,14 +50,13 @@ class GRPO(Practice):
                 trajectory.extra["sampled"] = [sampled] * len(trajectory.tokens)
         batch = Batch.of(useful + kept)
         with policy.ledger.account("reference"):
-            batch.extra["reference"] = reference.logprobs(batch, temperature=self.temperature).cpu()
+            batch.extra["reference"] = reference.logprobs(batch).cpu()
         return policy.fit(
             batch,
             self.loss,
             scale=scale,
             epochs=self.epochs,
             minibatches=self.minibatches,
-            temperature=self.temperature,
             seed=learner.draw_seed("minibatches"),
         )
 

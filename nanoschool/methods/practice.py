@@ -82,7 +82,7 @@ class Practice(Method):
         self, learner: Learner, useful: list[Trajectory], kept: list[Trajectory], scale: float
     ) -> dict[str, float]:
         """One optimizer step on attempts that have an advantage, and on what is replayed."""
-        return learner.policy.fit(useful + kept, scale=scale, temperature=self.temperature)
+        return learner.policy.fit(useful + kept, scale=scale)
 
 
 def measures(trajectories: list[Trajectory]) -> dict[str, float]:
