@@ -47,7 +47,13 @@ def run(settings: Settings, show: train.Show) -> Path:
         with Folder(path) as folder:
             School(settings, folder, show).teach()
     except (Interrupted, KeyboardInterrupt):
-        again = ["nanoschool", "run", str(path / "config.toml"), "--runs-dir", str(settings.runs_dir)]
+        again = ["nanoschool", "run", str(path / "config.toml")]
+        again += [
+            "--name",
+            settings.name,
+            "--runs-dir",
+            str(settings.runs_dir),
+        ]  # the folder may have been renamed
         begun = (path / "config.toml").exists()
         raise Interrupted(shlex.join(again) if begun else "the same command again") from None
     return path

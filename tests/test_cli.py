@@ -124,7 +124,7 @@ def test_ctrl_c_at_the_real_command_writes_a_checkpoint_and_says_how_to_go_on(tm
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert said.count("\n") == 1
-    assert f"nanoschool run {tmp_path}/stopped/config.toml --runs-dir {tmp_path}" in said
+    assert f"nanoschool run {tmp_path}/stopped/config.toml --name stopped --runs-dir {tmp_path}" in said
     assert list((tmp_path / "stopped" / "checkpoints").glob("pretrain-*"))
 
 
