@@ -166,7 +166,7 @@ class School:
             plan.attempts,
             plan.pass_problems,
             practised=[s.env for s in self.settings.stages.values() if s.env],
-            chat=self.settings.stages[name].method.converses,
+            converses=self.settings.stages[name].method.converses,
             gate_books=plan.gate_books,
         )
         self.show.say(f"{name}: the test split")
@@ -206,4 +206,4 @@ def evaluate_run(path: Path, stage: str | None, worlds: list[str], n: int) -> di
     """Greedy accuracy of a run's stage on the test split of worlds, in every way each can be put."""
     settings, policy = load_run(path), load_policy(path, stage)
     asked = {name: settings.worlds.get(name) or envs.load(name) for name in worlds}
-    return Exam(asked, n, 1, 1, practised=(), chat=True).sit(policy)[0]["worlds"]
+    return Exam(asked, n, 1, 1, practised=(), converses=False).sit(policy)[0]["worlds"]

@@ -267,7 +267,7 @@ def test_an_exam_is_of_the_test_split_and_can_be_sat_twice():
         attempts=2,
         pass_problems=3,
         practised=["chain"],
-        chat=True,
+        converses=True,
         gate_books=5,
     )
     results, samples = exam.sit(policy)

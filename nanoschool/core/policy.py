@@ -54,6 +54,16 @@ class Policy:
             self._charge(batch, passes=1, trained=0)
             return self._forward(batch.to(self.device))
 
+    def predict(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """`logprobs`, and the likeliest token of each masked position (0 elsewhere), both (B, T), in one pass."""
+        with torch.no_grad():
+            self._charge(batch, passes=1, trained=0)
+            batch = batch.to(self.device)
+            logits_NV, at = self._masked_logits(batch)
+            blank_BT = torch.zeros(batch.tokens.shape, device=self.device)
+            likeliest_BT = torch.zeros_like(batch.tokens).index_put(at, logits_NV.argmax(-1))
+            return blank_BT.index_put(at, self._logprobs_of(batch.tokens[at], logits_NV)), likeliest_BT
+
     def distribution(self, batch: Batch, top_k: int) -> tuple[Tensor, Tensor]:
         """The `top_k` likeliest tokens at each position: (log-probabilities, tokens), both (B, T, k); entry 0 is empty."""
         with torch.no_grad():
@@ -119,11 +129,19 @@ class Policy:
         return twin
 
     def _forward(self, batch: Batch) -> Tensor:
+        logits_NV, at = self._masked_logits(batch)
+        logprobs_N = self._logprobs_of(batch.tokens[at], logits_NV)
+        return torch.zeros(batch.tokens.shape, device=self.device).index_put(at, logprobs_N)
+
+    def _masked_logits(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Logits (N, V) of the masked positions, each from the hidden state before it, and where they are (row, column)."""
         x_BTD = self.model(batch.tokens)
         at_B, at_T = torch.nonzero(batch.mask, as_tuple=True)
-        logits_NV = self.model.logits(x_BTD[at_B, at_T - 1]) / batch.temperatures[at_B, None]
-        logprobs_N = -torch.nn.functional.cross_entropy(logits_NV, batch.tokens[at_B, at_T], reduction="none")
-        return torch.zeros(batch.tokens.shape, device=self.device).index_put((at_B, at_T), logprobs_N)
+        return self.model.logits(x_BTD[at_B, at_T - 1]) / batch.temperatures[at_B, None], (at_B, at_T)
+
+    @staticmethod
+    def _logprobs_of(tokens_N: Tensor, logits_NV: Tensor) -> Tensor:
+        return -torch.nn.functional.cross_entropy(logits_NV, tokens_N, reduction="none")
 
     def _charge(self, batch: Batch, passes: int, trained: int, scored: int | None = None) -> None:
         """Bill `passes` forward passes; logits of the learned tokens, or of `scored`."""

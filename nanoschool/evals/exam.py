@@ -20,7 +20,7 @@ class Exam:
     attempts: int  # at each of `pass_problems`, temperature 1
     pass_problems: int
     practised: Sequence[str]  # worlds that pass@k is measured on
-    chat: bool  # pass@k in the chat format; else in the text format that did best
+    converses: bool  # asked in the chat format; one that has only read is asked in every format of its text too
     gate_books: int = 1000
     seed: int = 0
 
@@ -30,16 +30,17 @@ class Exam:
         samples = []
         for name, env in self.worlds.items():
             tasks = env.tasks("test", self.problems, seed=self.seed)
-            for way in ways(env):
+            # a model that converses is asked in the formats of the text only where a gain is to be held against them
+            for way in ["chat"] if self.converses and name not in self.practised else ways(env):
                 trajectories = answers(policy, env, tasks, way, seed=self.seed)
                 results["worlds"].setdefault(name, {})[way] = accuracy(trajectories)
                 results["rewards"].setdefault(name, {})[way] = rewards(trajectories)
-                if way == "chat" or not self.chat:
+                if way == "chat" or not self.converses:
                     samples += [
                         {"world": name, "way": way, **transcript(policy, t)} for t in trajectories[:SHOWN]
                     ]
             if name in self.practised:
-                way = "chat" if self.chat else best_way(results["worlds"][name])
+                way = "chat" if self.converses else best_way(results["worlds"][name])
                 some = tasks[: self.pass_problems]
                 results["passk"][name] = pass_at(policy, env, some, way, self.attempts, self.seed)
                 results["passk_format"][name] = way

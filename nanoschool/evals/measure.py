@@ -99,9 +99,9 @@ def read_rows(
         some = rows[first : first + rows_a_pass]
         blank = [[0.0] * len(tokens) for tokens, _ in some]
         batch = Batch.of([Trajectory(t, m, b, b) for (t, m), b in zip(some, blank, strict=True)])
-        _, tokens_BT1 = policy.distribution(batch, top_k=1)
-        right += int((tokens_BT1[:, :, 0].cpu() == batch.tokens)[batch.mask].sum())
-        nats -= float(policy.logprobs(batch)[batch.mask].double().sum())
+        logprobs_BT, likeliest_BT = (x.cpu() for x in policy.predict(batch))
+        right += int((likeliest_BT == batch.tokens)[batch.mask].sum())
+        nats -= float(logprobs_BT[batch.mask].double().sum())
         count += int(batch.mask.sum())
     return right / count, nats, count
 
