@@ -23,13 +23,13 @@ USER_MISTAKE, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     args = list(sys.argv[1:] if argv is None else argv)
-    if not args or args[0] in ("-h", "--help"):
-        print(_help())
-        return 0
-    if args[0] == "--version":
-        print(nanoschool.__version__)
-        return 0
     try:
+        if not args or args[0] in ("-h", "--help"):
+            print(_help(), flush=True)
+            return 0
+        if args[0] == "--version":
+            print(nanoschool.__version__, flush=True)
+            return 0
         if args[0] not in COMMANDS:
             raise UserError(f"no command {args[0]!r}: {nearest(args[0], COMMANDS)} All: nanoschool --help")
         return COMMANDS[args[0]](args[1:])
