@@ -30,15 +30,20 @@ def test_smoke_killed_twenty_times(tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-def test_a_short_run_killed_before_every_fifth_touch_of_its_folder(tmp_path: Path) -> None:
+def test_a_short_run_killed_before_every_ninth_touch_of_its_folder(tmp_path: Path) -> None:
     """Every stage, look, link and exam comes within a few steps, so each kind of moment is met."""
-    flags = "--pretrain.budget tokens=1200 --sft.budget tokens=900 --rl.budget rollouts=96"
-    flags += " --pretrain.check 2 --pretrain.save 1 --sft.check 2 --sft.save 1"
+    flags = "--pretrain.budget tokens=700 --sft.budget tokens=500 --rl.budget rollouts=128"
+    flags += (
+        " --pretrain.check 1 --pretrain.save 1 --sft.check 1 --sft.save 1 --rl.check 1 --sft.method.rows 4"
+    )
+    flags += (
+        " --evaluation.problems 2 --evaluation.look 1 --evaluation.pass-problems 1 --evaluation.gate-books 2"
+    )
     args = ["run", "nano", *flags.split(), "--runs-dir"]
     counted = forked.command([*args, str(tmp_path / "whole")], forked.Trouble("/nano/"))
     assert counted.status == 0, counted.err
     whole = forked.told(tmp_path / "whole" / "nano")
-    for touch in range(1, counted.touches, 5):
+    for touch in range(1, counted.touches, 9):
         runs = tmp_path / str(touch)
         killed = forked.command([*args, str(runs)], forked.Trouble("/nano/", touch))
         assert killed.status == -signal.SIGKILL
