@@ -25,7 +25,7 @@ REAL = Path(__file__).parents[3] / "shared" / "data" / "text"
 def generated(count: int) -> list[str]:
     rng = random.Random(7)
     return [
-        "".join(text for text, _ in world.document(rng, 1.0))
+        "".join(text for text, _ in world.document(rng))
         for world in (STEPS, STORIES)
         for _ in range(count)
     ]
