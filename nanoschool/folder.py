@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from nanoschool.core.files import explained, write_atomic
+from nanoschool.core.manifest import MANIFEST, Broken, check_seal, seal
 from nanoschool.types import UserError
 
+CONFIG = "config.toml"
 LINES = ("metrics.jsonl", "samples.jsonl")
 
 
@@ -43,7 +45,22 @@ class Folder:
     @property
     def begun(self) -> bool:
         """Whether a run was begun here: its settings are written last, when all that it needs is there."""
-        return (self.path / "config.toml").exists()
+        return (self.path / CONFIG).exists()
+
+    def begin(self, config: str) -> None:
+        """Write the settings, last; before them the hashes of all that the run will go on from."""
+        prepared = [file for pattern in ("tokenizer/*", "text-*") for file in self.path.glob(pattern)]
+        names = sorted(str(file.relative_to(self.path)) for file in prepared)
+        data = config.encode()
+        write_atomic(self.path / MANIFEST, seal(self.path, names, {CONFIG: data}))
+        write_atomic(self.path / CONFIG, data)
+
+    def check_begun(self) -> None:
+        """Raise UserError where the settings, the tokenizer or the user's text are no longer what the run began with."""
+        try:
+            check_seal(self.path)
+        except Broken as reason:
+            raise UserError(f"{reason}; restore it, or give the run another --name") from None
 
     def append(self, name: str, record: Mapping[str, Any]) -> None:
         """One JSON line, handed to the system at once: a kill of this process loses none of it."""
@@ -61,13 +78,18 @@ class Folder:
             sizes[name] = path.stat().st_size if path.exists() else 0
         return sizes
 
-    def cut(self, lengths: Mapping[str, int]) -> None:
-        """Take the line files back to what a checkpoint remembers."""
+    def cut(self, lengths: Mapping[str, int]) -> list[str]:
+        """Take the line files back to what a checkpoint remembers; returns those that had lost lines since."""
+        short = []
         for name in LINES:
-            path = self.path / name
-            if path.exists():
+            path, length = self.path / name, lengths.get(name, 0)
+            size = path.stat().st_size if path.exists() else 0
+            if size < length:
+                short.append(name)
+            elif path.exists():
                 with explained(path):
-                    os.truncate(path, min(lengths.get(name, 0), path.stat().st_size))
+                    os.truncate(path, length)
+        return short
 
     def write_json(self, name: str, data: Mapping[str, Any]) -> None:
         write_atomic(self.path / name, json.dumps(data, indent=1).encode())

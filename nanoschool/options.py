@@ -43,14 +43,16 @@ def parse(default: Any, args: Sequence[str], prog: str, description: str | None 
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise UserError(f"{prog}: {_first_paragraph(said.getvalue())}; all flags: {prog} --help") from None
+        raise UserError(
+            f"{prog}: {_first_paragraph(said.getvalue())}; {prog} --help shows all flags"
+        ) from None
     if unknown and unknown[0].startswith("-"):
         flag = unknown[0].partition("=")[0].replace("_", "-")
         raise UserError(
-            f"{prog}: unknown flag {flag}: {nearest(flag, _flags(default))} all flags: {prog} --help"
+            f"{prog}: unknown flag {flag}: {nearest(flag, _flags(default))} {prog} --help shows all flags"
         )
     if unknown:
-        raise UserError(f"{prog}: {unknown[0]!r} is one word too many; all flags: {prog} --help")
+        raise UserError(f"{prog}: {unknown[0]!r} is one word too many; {prog} --help shows all flags")
     return read
 
 

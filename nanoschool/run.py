@@ -11,7 +11,6 @@ from typing import Any
 from nanoschool import envs, train
 from nanoschool.core import checkpoint, device
 from nanoschool.core.config import ModelConfig
-from nanoschool.core.files import write_atomic
 from nanoschool.core.model import GPT
 from nanoschool.core.policy import Policy
 from nanoschool.core.tokenizer import Tokenizer
@@ -74,14 +73,18 @@ class School:
         self.settings, self.folder, self.show = settings, folder, show
         self.machine = settle(settings, folder)
         if folder.begun:
+            folder.check_begun()
             self.reading = reopen(settings, folder.path)
-        else:  # the settings come last: a run that was refused has not begun, and may be asked for in another way
+        else:  # a run that was refused has not begun, and may be asked for in another way
             self.reading = prepare(settings, folder.path, show.say)
-            write_atomic(folder.path / "config.toml", to_toml(settings).encode())
+            folder.begin(to_toml(settings))
         self.saved = resumable(folder.checkpoints, show.say)
-        fits(folder, self.saved, list(settings.stages), self.reading.tokenizer)
+        fits(folder, self.saved, list(settings.stages))
         self.at = Progress(**self.saved.state) if self.saved else Progress("")
-        folder.cut(self.at.lengths)
+        for name in folder.cut(self.at.lengths):
+            show.say(
+                f"{folder.path / name}: is shorter than when the checkpoint was written; what is gone stays gone"
+            )
         self.ledger = Ledger.from_json(self.at.spent)
         self.policy = self._policy()
 

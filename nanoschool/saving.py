@@ -1,6 +1,5 @@
 """saving: what a checkpoint of a run holds beside weights, how it is put back, and which one a run goes on from."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 from nanoschool.core import checkpoint
 from nanoschool.core.checkpoint import Broken, Checkpoint
 from nanoschool.core.policy import Policy
-from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.folder import Folder
 from nanoschool.types import UserError
 
@@ -85,7 +83,7 @@ def resumable(root: Path, say: Callable[[str], None]) -> Checkpoint | None:
     return found
 
 
-def fits(folder: Folder, saved: Checkpoint | None, stages: Sequence[str], tokenizer: Tokenizer) -> None:
+def fits(folder: Folder, saved: Checkpoint | None, stages: Sequence[str]) -> None:
     """Raise UserError, before anything is changed or spent, where a run's other files do not go with its checkpoint."""
     if saved is None:
         told = folder.path / "metrics.jsonl"  # the first checkpoint is written before the first step is told
@@ -94,9 +92,6 @@ def fits(folder: Folder, saved: Checkpoint | None, stages: Sequence[str], tokeni
                 f"{folder.checkpoints}: its checkpoints are gone, though {told} tells of steps; {RESTORE}"
             )
         return
-    file = saved.path / "tokenizer.json"
-    if json.loads(file.read_text(encoding="utf-8")) != tokenizer.spec:
-        raise UserError(f"{folder.path / 'tokenizer'}: is not the tokenizer of {file}; {RESTORE}")
     over = list(stages).index(saved.state["stage"]) + saved.state["done"]
     for stage in stages[:over]:
         if not folder.read_json(f"exam-{stage}.json"):

@@ -17,7 +17,6 @@ import torch
 
 from nanoschool.cli import main
 from nanoschool.core import checkpoint
-from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.folder import Folder
 from nanoschool.settings import presets
 
@@ -225,14 +224,26 @@ def test_checkpoints_that_are_gone_are_not_made_anew_in_silence(
     assert forked.files(run) == before
 
 
-def test_another_tokenizer_is_not_trained_on_with(
-    stopped: tuple[Path, list[str]], capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("file", ["tokenizer/tokenizer.json", "config.toml"])
+def test_what_a_run_began_with_cannot_be_exchanged(
+    file: str, stopped: tuple[Path, list[str]], capfd: pytest.CaptureFixture[str]
 ) -> None:
     run, args = stopped
-    Tokenizer.train(["another text " * 50], 320).save(run / "tokenizer")
+    text = (run / file).read_text()
+    (run / file).write_text(text.replace("look = ", "look = 1", 1) if "toml" in file else text + "\n")
     before = forked.files(run)
-    assert "tokenizer: is not the tokenizer of" in refused(args, capfd)
+    assert f"{file}: is not what was written (SHA-256 differs); restore it" in refused(
+        [*args[:1], str(run / "config.toml"), *args[2:]], capfd
+    )
     assert forked.files(run) == before
+
+
+def test_lines_that_were_lost_are_said(stopped: tuple[Path, list[str]]) -> None:
+    run, args = stopped
+    (run / "metrics.jsonl").write_text("")
+    done = forked.command(args)
+    assert done.status == 0
+    assert "metrics.jsonl: is shorter than when the checkpoint was written" in done.out
 
 
 def test_an_exam_that_is_gone_is_missed_before_the_next_stage(
@@ -353,17 +364,11 @@ def test_another_machine_is_refused_unless_allowed(nano: Path, tmp_path: Path) -
     assert forked.command(args).status == 0  # now it is this machine's
 
 
-@pytest.mark.parametrize("file", ["exam-sft.json", "machine.json", "text-test.txt"])
+@pytest.mark.parametrize("file", ["exam-sft.json", "machine.json"])
 def test_a_file_of_the_run_that_is_damaged_or_gone_is_named(
     file: str, nano: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run, args = forked.copy(nano, tmp_path), ["run", "nano", "--runs-dir", str(tmp_path)]
-    if file == "text-test.txt":
-        config = (run / "config.toml").read_text()
-        (run / "config.toml").write_text(f'text = "gone.txt"\n{config}')
-        args += ["--text", "gone.txt"]
-        assert "text-train.npy" in refused(args, capfd)
-        return
     (run / file).write_text("{")
     assert f"{file}: is not what was written" in refused(args, capfd)
     if file == "exam-sft.json":

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from nanoschool.types import Trajectory
 
+A_PASS = 512  # tokens that take as long as one more forward and backward pass of a small model does at least
+
 
 @dataclass(frozen=True)
 class Totals:
@@ -84,13 +86,20 @@ class Batch:
         )
 
     def micro(self, max_tokens: int) -> list["Batch"]:
-        """Split into micro-batches of at most `max_tokens` padded tokens (at least a row each), like lengths together."""
+        """Split into micro-batches of at most `max_tokens` padded tokens (at least a row each), like lengths together.
+
+        A part ends, too, where its padding has come to cost as much as another pass.
+        """
         order = torch.argsort(self.lengths, stable=True, descending=True)
+        lengths = self.lengths[order].tolist()
         parts, start = [], 0
-        while start < len(order):
-            count = max(1, max_tokens // int(self.lengths[order[start]]))
-            parts.append(self.rows(order[start : start + count]))
-            start += count
+        while start < len(lengths):
+            longest, end, padding = lengths[start], start + 1, 0
+            while end < len(lengths) and (end + 1 - start) * longest <= max_tokens and padding < A_PASS:
+                padding += longest - lengths[end]
+                end += 1
+            parts.append(self.rows(order[start:end]))
+            start = end
         return parts
 
     def to(self, device: str) -> "Batch":

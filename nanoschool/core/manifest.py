@@ -5,7 +5,8 @@ Its own, so that a flipped bit in the manifest is not blamed on another file.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,20 @@ def read_whole(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     return manifest, files
 
 
+def seal(path: Path, there: Iterable[str], to_come: Mapping[str, bytes]) -> bytes:
+    """The manifest of a folder: files that are there, which may be larger than memory, and some yet to be written."""
+    listed = {name: {"sha256": _digest(path / name)} for name in there}
+    listed |= {name: {"sha256": hashlib.sha256(data).hexdigest()} for name, data in to_come.items()}
+    return _sealed({"format": FORMAT, "name": path.name, "files": listed})
+
+
+def check_seal(path: Path) -> None:
+    """Compare a folder with what `seal` wrote, a piece at a time. Raises Broken with the file that differs."""
+    for name, written in read_manifest(path)["files"].items():
+        if _digest(path / name) != written["sha256"]:
+            raise Broken(path / name, "is not what was written (SHA-256 differs)")
+
+
 def as_json(data: Mapping[str, Any]) -> bytes:
     return json.dumps(dict(data), indent=1).encode()
 
@@ -70,9 +85,20 @@ def _sealed(body: dict[str, Any]) -> bytes:
     return as_json(body | {"sha256": hashlib.sha256(as_json(body)).hexdigest()})
 
 
+def _digest(file: Path) -> str:
+    with _explained(file), open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def _read(file: Path) -> bytes:
-    try:
+    with _explained(file):
         return file.read_bytes()
+
+
+@contextmanager
+def _explained(file: Path) -> Generator[None]:
+    try:
+        yield
     except FileNotFoundError:
         raise Broken(file, "is missing") from None
     except OSError as error:

@@ -20,7 +20,9 @@ class Exam:
     attempts: int  # at each of `pass_problems`, temperature 1
     pass_problems: int
     practised: Sequence[str]  # worlds that pass@k is measured on
-    converses: bool  # asked in the chat format; one that has only read is asked in every format of its text too
+    converses: (
+        bool  # asked in the chat format; one that has only read is asked in every format of its text too
+    )
     gate_books: int = 1000
     seed: int = 0
 

@@ -25,9 +25,7 @@ REAL = Path(__file__).parents[3] / "shared" / "data" / "text"
 def generated(count: int) -> list[str]:
     rng = random.Random(7)
     return [
-        "".join(text for text, _ in world.document(rng))
-        for world in (STEPS, STORIES)
-        for _ in range(count)
+        "".join(text for text, _ in world.document(rng)) for world in (STEPS, STORIES) for _ in range(count)
     ]
 
 
