@@ -131,6 +131,15 @@ class HasCompletions(Protocol):
 
 
 @runtime_checkable
+class HasGuesses(Protocol):
+    """A world that can say what one would reply who knows the form of an answer and nothing else: chance."""
+
+    def guess(self, task: Task, replies: Sequence[str], rng: Any) -> str: ...  # rng: random.Random; uniform
+
+    def answer_space(self, task: Task) -> int: ...  # how many replies `guess` draws from, at the first ask
+
+
+@runtime_checkable
 class HasGate(Protocol):
     """A world that can tell whether a model reads its prompt at all."""
 
