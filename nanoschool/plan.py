@@ -20,6 +20,7 @@ LEAST = {  # by the end of a key's name
     "evaluation.look": 1,
     "evaluation.attempts": 1,
     "evaluation.pass_problems": 1,
+    "evaluation.max_tokens": 1,
     "evaluation.gate_books": 1,
 }
 
@@ -59,6 +60,7 @@ class Evaluation:
     look: int = 64  # dev problems a world at each look during a stage
     attempts: int = 16  # samples a problem for pass@k, k up to this
     pass_problems: int = 100  # problems for pass@k
+    max_tokens: int = 96  # of a reply
     gate_books: int = 1000  # unseen rule-books of the reading gate, which fewer than 1,000 cannot pass
 
 

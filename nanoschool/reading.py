@@ -66,6 +66,8 @@ def prepare(settings: Settings, folder: Path, say: Callable[[str], None]) -> Rea
             raise UserError(f"world {name!r} has no documents to read; take it out of [mix]")
     say(f"training a tokenizer of {settings.model.vocab} tokens")
     tokenizer = _tokenizer(settings, shares, splits)
+    if tokenizer.vocab_size < settings.model.vocab:
+        say(f"the text gives {tokenizer.vocab_size} tokens and no more")
     check(settings, tokenizer)
     tokenizer.save(folder / "tokenizer")
     if settings.text is not None:

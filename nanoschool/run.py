@@ -149,7 +149,7 @@ class School:
 
     def _look(self, name: str, policy: Policy) -> tuple[float, dict[str, Any]]:
         """The dev split. Reading is judged by its loss on held-out rows, everything else by greedy answers."""
-        plan, look = self.settings.stages[name], self.settings.evaluation.look
+        plan, look = self.settings.stages[name], self.settings.evaluation
         names = [plan.env] if plan.env else []
         if not names and plan.method.converses:
             names = [world for world, share in self.settings.taught.items() if share > 0]
@@ -157,7 +157,9 @@ class School:
             measures = self.reading.validate(policy)
             for world in names:
                 env = self.settings.worlds[world]
-                measures[world] = accuracy(answers(policy, env, env.tasks("dev", look)))["mean"]
+                measures[world] = accuracy(
+                    answers(policy, env, env.tasks("dev", look.look), max_tokens=look.max_tokens)
+                )["mean"]
         score = sum(measures[w] for w in names) / len(names) if names else -measures["loss"]
         return score, measures | {"score": score}
 
@@ -170,6 +172,7 @@ class School:
             plan.pass_problems,
             practised=[s.env for s in self.settings.stages.values() if s.env],
             converses=self.settings.stages[name].method.converses,
+            max_tokens=plan.max_tokens,
             gate_books=plan.gate_books,
         )
         self.show.say(f"{name}: the test split")

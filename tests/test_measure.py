@@ -185,7 +185,7 @@ class Coin(Calculator):
 def test_pass_at_k_counts_attempts_by_problem():
     policy, env = tiny(), Coin()
     tasks = env.tasks("test", 12)
-    got = pass_at(policy, env, tasks, "chat", attempts=4, seed=3)
+    got = pass_at(policy, env, tasks, "chat", attempts=4, max_tokens=96, seed=3)
     tries = rewards(answers(policy, env, tasks, samples=4, temperature=1.0, seed=3))
     problems = [tries[4 * i : 4 * i + 4] for i in range(12)]
     assert set(got) == {"pass@1", "pass@4"} and got["pass@1"]["n"] == 12

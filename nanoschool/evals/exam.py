@@ -21,8 +21,9 @@ class Exam:
     pass_problems: int
     practised: Sequence[str]  # worlds that pass@k is measured on
     converses: (
-        bool  # asked in the chat format; one that has only read is asked in every format of its text too
+        bool  # one that does is asked in the chat format, one that has only read in those of its text too
     )
+    max_tokens: int = 96  # of a reply
     gate_books: int = 1000
     seed: int = 0
 
@@ -34,7 +35,7 @@ class Exam:
             tasks = env.tasks("test", self.problems, seed=self.seed)
             # a model that converses is asked in the formats of the text only where a gain is to be held against them
             for way in ["chat"] if self.converses and name not in self.practised else ways(env):
-                trajectories = answers(policy, env, tasks, way, seed=self.seed)
+                trajectories = answers(policy, env, tasks, way, max_tokens=self.max_tokens, seed=self.seed)
                 results["worlds"].setdefault(name, {})[way] = accuracy(trajectories)
                 results["rewards"].setdefault(name, {})[way] = rewards(trajectories)
                 if way == "chat" or not self.converses:
@@ -44,7 +45,9 @@ class Exam:
             if name in self.practised:
                 way = "chat" if self.converses else best_way(results["worlds"][name])
                 some = tasks[: self.pass_problems]
-                results["passk"][name] = pass_at(policy, env, some, way, self.attempts, self.seed)
+                results["passk"][name] = pass_at(
+                    policy, env, some, way, self.attempts, self.max_tokens, self.seed
+                )
                 results["passk_format"][name] = way
             if isinstance(env, HasGate):
                 results["gate"] = reading_gate(policy, env, self.gate_books, self.seed)

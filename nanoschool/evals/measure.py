@@ -81,10 +81,18 @@ def _estimate(scores: Sequence[float]) -> Estimate:
 
 
 def pass_at(
-    policy: Policy, env: Environment, tasks: Sequence[Task], way: str, attempts: int, seed: int
+    policy: Policy,
+    env: Environment,
+    tasks: Sequence[Task],
+    way: str,
+    attempts: int,
+    max_tokens: int,
+    seed: int,
 ) -> dict:
     """pass@1 and pass@attempts at temperature 1, unbiased, with intervals over problems."""
-    trajectories = answers(policy, env, tasks, way, samples=attempts, temperature=1.0, seed=seed)
+    trajectories = answers(
+        policy, env, tasks, way, samples=attempts, temperature=1.0, max_tokens=max_tokens, seed=seed
+    )
     scores = rewards(trajectories)
     counts = [sum(s >= 1.0 for s in scores[i : i + attempts]) for i in range(0, len(scores), attempts)]
     return {f"pass@{k}": mean_pass_at_k(counts, attempts, k).to_json() for k in sorted({1, attempts})}
