@@ -37,6 +37,7 @@ class Chain(Scratchpad):
 
     reply_form: ClassVar[re.Pattern[str]] = form(STEP)
     endings: ClassVar[tuple[str, ...]] = ("1", "=1", "1=1", "+1=1", "1+1=1", "=1+1=1", "b=1+1=1", " b=1+1=1")
+    filler: ClassVar[str] = "b=1+1=2"
 
     def __post_init__(self) -> None:
         for setting in ("lengths", "document_lengths", "long_lengths"):
@@ -62,6 +63,9 @@ class Chain(Scratchpad):
 
     def conclusion(self, task: Task) -> str:
         return f"So {task.data['names'][-1]}="
+
+    def answer_space(self, task: Task) -> int:
+        return HIGHEST + 1
 
     def work(self, task: Task) -> tuple[list[str], int]:
         value, steps = task.data["start"], []

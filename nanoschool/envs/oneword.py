@@ -8,6 +8,7 @@ A task's data holds `text` (what is read first, "" for nothing), `question` and 
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from random import Random
 from typing import Any, ClassVar
 
 from nanoschool.envs.common import leading_word
@@ -59,6 +60,13 @@ class OneWord(ABC):
         if replies:
             return Oracle(float(replies[-1] == right), (), bits)
         return Oracle(1.0, (right,), bits) if right.startswith(partial) else Oracle(0.0, (), bits)
+
+    def guess(self, task: Task, replies: Sequence[str], rng: Random) -> str:
+        """One of the words, in a whole reply."""
+        return f"The answer is {rng.choice(self.choices(task))}."
+
+    def answer_space(self, task: Task) -> int:
+        return len(self.choices(task))
 
     def _grade(self, task: Task, word: str) -> Outcome:
         correct = word == task.data["answer"]

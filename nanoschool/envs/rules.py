@@ -22,6 +22,7 @@ from nanoschool.types import Ask, Document, Episode, Message, Oracle, Outcome, T
 
 GAP = "no"
 NOTHING = "nothing"
+SYMBOLS = (*ascii_lowercase, GAP)
 REPLY = re.compile(rf"([a-z]{{3,5}}): ((?:[a-z] (?:[a-z]|{GAP}), ){{0,63}}[a-z] (?:[a-z]|{GAP}))")
 
 
@@ -91,6 +92,14 @@ class Rules:
             return Oracle(1.0, (right,), bits)
         return Oracle(0.0, (), bits)
 
+    def guess(self, task: Task, replies: Sequence[str], rng: Random) -> str:
+        """The asked keys in their order, each with any letter or a gap: the book is not looked at."""
+        entries = [(key, rng.choice(SYMBOLS)) for key in task.data["asked"]]
+        return rulebooks.line(task.data["name"], entries)
+
+    def answer_space(self, task: Task) -> int:
+        return len(SYMBOLS) ** len(task.data["asked"])
+
     def document(self, rng: Random) -> Document:
         """A reading row (of a book of any size up to `size`), a question, a corrected answer or a note."""
         kind = rng.choices(("row", "asked", "feedback", "note"), self.shares)[0]
@@ -133,7 +142,7 @@ class Rules:
 
     def symbols(self) -> list[str]:
         """Every symbol as it is written; each must be a single token for the gate to mean what it says."""
-        return [f" {symbol}" for symbol in (*ascii_lowercase, GAP)]
+        return [f" {symbol}" for symbol in SYMBOLS]
 
     def _question(self, task: Task) -> str:
         name = task.data["name"]

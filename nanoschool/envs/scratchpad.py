@@ -7,6 +7,7 @@ is paid for answers can be held against one that is paid for steps.
 
 import re
 from collections.abc import Sequence
+from random import Random
 from typing import ClassVar
 
 from nanoschool.envs.common import NUMBER, common_prefix, leading_number
@@ -28,6 +29,7 @@ class Scratchpad:
     reply_form: ClassVar[re.Pattern[str]]
     # Texts of which at least one turns any unfinished step into a whole one: the oracle tries them in turn.
     endings: ClassVar[tuple[str, ...]]
+    filler: ClassVar[str]  # a step that is well formed and says nothing of any task
 
     def question(self, task: Task) -> str:
         """What is asked, as in `a=3; b=a+4; b=?`."""
@@ -44,6 +46,14 @@ class Scratchpad:
     def direct(self, task: Task) -> str:
         """The raw question of one who does not write steps, up to the answer."""
         raise NotImplementedError
+
+    def answer_space(self, task: Task) -> int:
+        """Answers are whole numbers from 0; how many of them there could be, by the world's settings."""
+        raise NotImplementedError
+
+    def guess(self, task: Task, replies: Sequence[str], rng: Random) -> str:
+        """A well-formed reply with a step that says nothing and a number drawn from the answer space."""
+        return f"{self.filler} #### {rng.randrange(self.answer_space(task))}"
 
     def play(self, task: Task) -> Episode:
         reply = yield Ask(self.question(task))

@@ -47,6 +47,12 @@ class Steps:
     def oracle(self, task: Task, replies: Sequence[str], partial: str = "") -> Oracle:
         return self._world(task).oracle(task, replies, partial)
 
+    def guess(self, task: Task, replies: Sequence[str], rng: Random) -> str:
+        return self._world(task).guess(task, replies, rng)
+
+    def answer_space(self, task: Task) -> int:
+        return self._world(task).answer_space(task)
+
     def document(self, rng: Random) -> Document:
         world = self.sums if rng.random() < self.sums_share else self.chain
         return world.document(rng)

@@ -34,6 +34,7 @@ class Sums(Scratchpad):
 
     reply_form: ClassVar[re.Pattern[str]] = form(STEP)
     endings: ClassVar[tuple[str, ...]] = ("1", "=1", "1=1", "+1=1", "-1=1", "1+1=1", " 1+1=1")
+    filler: ClassVar[str] = "1+1=2"
 
     def __post_init__(self) -> None:
         require(1 <= self.digits <= 8, self.name, f"digits={self.digits} must be from 1 to 8")
@@ -53,6 +54,11 @@ class Sums(Scratchpad):
 
     def conclusion(self, task: Task) -> str:
         return f"So {self._expression(task)}="
+
+    def answer_space(self, task: Task) -> int:
+        """A difference is at most the longest number there is, a sum twice that."""
+        most = 10**self.digits - 1
+        return (2 * most if task.data["op"] == "+" else most) + 1
 
     def work(self, task: Task) -> tuple[list[str], int]:
         a, b, op = task.data["a"], task.data["b"], task.data["op"]
