@@ -174,7 +174,8 @@ def _called(task: Task, partial: str) -> str:
     """The unfinished reply, gone on with until it is a call, of the problem itself where it has not said another."""
     before, opened, said = partial.rpartition(OPEN)
     if opened and CLOSE not in said:
-        return f"{before}{request(task)}" if expression(task).startswith(said) else f"{partial}{CLOSE}"
+        whole = before + request(task)
+        return whole if whole.startswith(partial) else partial + CLOSE
     return partial + request(task)
 
 
