@@ -18,6 +18,7 @@ from nanoschool.lab.scripted import Speaker, against, estimate, oracle, perform,
 from nanoschool.types import Ask, Environment, HasGuesses, HasOracle, Task, UserError
 
 MARGIN = 0.05  # what a cheat may earn above chance
+SHOWN = 60  # characters of a reply
 GUESSES = 16  # a task: chance is then known better than any cheat
 FIRST, SECOND, KEPT = 8, 32, 4  # dev tasks that variants are tried on, all of them and then the best
 
@@ -139,3 +140,26 @@ class Trial:
 
     def _known(self, task: Task, purpose: str) -> Known:
         return Known(self.guess, task, Random(f"{purpose}/{task.problem}/{self.seed}"))
+
+
+def lines(found: Audit) -> list[str]:
+    """The verdict and what each cheat earns, as lines of text."""
+    told = [
+        f"{found.world}: {'GAMEABLE' if found.gameable else 'no cheat pays'} (n = {found.findings[0].earns.n} tasks;"
+        f" chance is {found.guesses})",
+        _line("chance", found.chance),
+    ]
+    if found.oracle is not None:
+        told.append(_line("oracle", found.oracle))
+    for finding in found.findings:
+        line = _line(finding.cheat, finding.earns)
+        above = finding.above
+        line += f"  over chance {above.mean:+.3f} [{above.low:+.3f}, {above.high:+.3f}]"
+        if finding.gameable:
+            line += f"  GAMEABLE by {finding.example[:SHOWN]!r}{' …' if len(finding.example) > SHOWN else ''}"
+        told.append(f"{line}, which changes the task's data" if finding.wrote else line)
+    return told
+
+
+def _line(name: str, score: Estimate) -> str:
+    return f"  {name:<21} {score.mean:6.3f} [{score.low:6.3f}, {score.high:6.3f}]"

@@ -7,6 +7,7 @@ The same function may hold one seat or all of them. Replies end at an Ask's stop
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Protocol, runtime_checkable
 
 from nanoschool.evals.stats import Estimate, mean_interval, proportion
 from nanoschool.types import (
@@ -104,15 +105,30 @@ POLICIES: Mapping[str, Callable[[Environment, Task, int], Speaker]] = {
 }
 
 
+@runtime_checkable
+class HasOpponent(Protocol):
+    """A world with a player for its other seats, who sees what he is asked and nothing else."""
+
+    def opponent(self, rng: Random) -> Callable[[Ask], Reply]: ...
+
+
+def other_seats(env: Environment, task: Task, seed: int = 0) -> Speaker:
+    """Who sits opposite: the world's own opponent, else its oracle, else its guesses."""
+    if isinstance(env, HasOpponent):
+        answer = env.opponent(Random(f"opponent/{task.problem}/{seed}"))
+        return lambda ask, replies: answer(ask).text
+    return (oracle if isinstance(env, HasOracle) else guesser)(env, task, seed + 1)
+
+
 def against(env: Environment, task: Task, speak: Speaker, seat: int = 0, seed: int = 0) -> Speaker:
-    """`speak` in one seat; in the others the oracle where there is one, else the guesser."""
+    """`speak` in one seat, and `other_seats` in the others."""
     other: list[Speaker] = []  # made only once another seat is asked: most worlds have none
 
     def answer(ask: Ask, replies: Sequence[str]) -> str:
         if ask.seat == seat:
             return speak(ask, replies)
         if not other:
-            other.append((oracle if isinstance(env, HasOracle) else guesser)(env, task, seed + 1))
+            other.append(other_seats(env, task, seed))
         return other[0](ask, replies)
 
     return answer

@@ -1,0 +1,81 @@
+"""measure: `nanoschool eval`, of a stage of a run or of a scripted policy, on worlds."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import arg
+
+from nanoschool import envs
+from nanoschool.commands import target
+from nanoschool.options import parse
+from nanoschool.places import existing_run, finished_stage
+from nanoschool.types import HasOracle, UserError
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Measure a stage of a run, or with --policy no run, on worlds: each score with its 95 % interval and n."""
+
+    stage: str | None = None  # pretrain, sft, rl; the last one there is, unless given
+    worlds: Annotated[
+        tuple[str, ...], arg(aliases=["--env"])
+    ] = ()  # those of the run's settings (or all of ours)
+    n: Annotated[int, arg(aliases=["-n"])] = 400  # test problems a world
+    policy: Literal["oracle", "random", "echo"] | None = (
+        None  # who plays in place of a run; no RUN is given then
+    )
+    runs_dir: Path = Path("runs")  # where run folders are
+
+
+def measure(args: Sequence[str]) -> int:
+    """Print the scores; returns the exit status."""
+    if args and args[0].startswith("--policy"):
+        options = parse(Eval(), args, "nanoschool eval")
+    else:
+        name, options = target("eval", args, Eval(), "run")
+    if options.n < 1:
+        raise UserError(f"nanoschool eval: --n is {options.n}, must be at least 1")
+    if options.policy is not None:
+        return _scripted(options.policy, options.worlds or envs.names(), options.n)
+    folder = existing_run(options.runs_dir, name)
+    stage, _ = finished_stage(folder, options.stage)
+    worlds = options.worlds or _evaluated(folder)
+    from nanoschool.run import evaluate_run
+
+    for path, score in _scores(evaluate_run(folder, stage, list(worlds), options.n)):
+        _print(path, score)
+    return 0
+
+
+def _scripted(policy: str, names: Sequence[str], n: int) -> int:
+    """Each world's score, and beside it V*: what perfect play earns."""
+    from nanoschool.lab.scripted import estimate, scores, tasks_of
+
+    for name in names:
+        env = envs.load(name)
+        tasks = tasks_of(env, "test", n)
+        score = estimate(scores(env, policy, tasks)).to_json()
+        best = [env.oracle(task, []).value for task in tasks] if isinstance(env, HasOracle) else []
+        _print(env.name, score, f"  V*={sum(best) / len(best):.3f}" if best else "")
+    return 0
+
+
+def _evaluated(folder: Path) -> tuple[str, ...]:
+    from nanoschool.settings import load_run
+
+    return load_run(folder).evaluation.worlds
+
+
+def _scores(found: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every estimate (a table with mean, low, high and n) in nested tables, with its path."""
+    if {"mean", "low", "high", "n"} <= found.keys():
+        yield path, found
+    for key, inside in found.items():
+        if isinstance(inside, Mapping):
+            yield from _scores(inside, f"{path} {key}".strip())
+
+
+def _print(path: str, score: Mapping[str, Any], more: str = "") -> None:
+    print(f"{path:<40} {score['mean']:6.3f}  [{score['low']:.3f}, {score['high']:.3f}]  n={score['n']}{more}")
