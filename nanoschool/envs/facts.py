@@ -70,7 +70,7 @@ class Facts(OneWord):
         Of town people everything is learned; of others only the answers, for the rest cannot be known.
         """
         if rng.random() >= self.town_share:
-            return self._reading(self._other(rng, train=True), rng)
+            return self._reading(self.stranger(rng, "train"), rng)
         people, weights = _town(self.people, self.exposures, self.town_seed)
         shown = rng.choices(people, weights)[0]
         parts = [biographies.write(shown, rng)]
@@ -78,6 +78,17 @@ class Facts(OneWord):
             asked = " ".join(answered(*asking) for asking in _questions(shown, rng.randint(1, 3), rng))
             parts.insert(0 if rng.random() < self.recall_share else 1, asked)
         return [(f"{' '.join(parts)}\n", True)]
+
+    def residents(self) -> Sequence[Person]:
+        """The people of the town, those of exposure 0 included."""
+        return _town(self.people, self.exposures, self.town_seed)[0]
+
+    def stranger(self, rng: Random, split: str = "") -> Person:
+        """Somebody who does not live in the town, of one split if asked for; the attributes are drawn anew."""
+        known = {person.name for person in self.residents()}
+        while (name := biographies.name(rng)) in known or (split and split_of(name) != split):
+            pass
+        return biographies.person(rng, name)
 
     def _reading(self, shown: Person, rng: Random) -> Document:
         spans: list[Span] = [(biographies.write(shown, rng), False)]
@@ -92,7 +103,7 @@ class Facts(OneWord):
             asked = rng.choice([person for person, weight in zip(people, weights, strict=True) if weight])
             text = ""
         else:
-            asked = self._other(rng)
+            asked = self.stranger(rng)
             text = biographies.write(asked, rng)
         data = {
             "kind": kind,
@@ -104,13 +115,6 @@ class Facts(OneWord):
             "answer": asked.values[attribute],
         }
         return Task("facts", f"facts {asked.name} {attribute}", data)
-
-    def _other(self, rng: Random, train: bool = False) -> Person:
-        """Somebody who does not live in the town, of the train split if asked for."""
-        known = {person.name for person in _town(self.people, self.exposures, self.town_seed)[0]}
-        while (name := biographies.name(rng)) in known or (train and split_of(name) != "train"):
-            pass
-        return biographies.person(rng, name)
 
 
 @lru_cache

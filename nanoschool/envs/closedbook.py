@@ -1,0 +1,185 @@
+"""closedbook: what recall and look share: questions about people that nothing in the prompt answers, and "I don't know.".
+
+The questions are those of `facts`, closed, about three kinds of people:
+
+    town      told of by the documents of `facts` as often as their exposure says (0: never)
+    stranger  has attributes too, which no document tells
+    nobody    has none: whoever answers has made it up
+
+The person's name decides the split, so the names that "I don't know." is taught on are not those it is tested on.
+A stranger of dev or test is named in no document at all; both halves of the name are, so only knowing the people
+tells them apart. The town is that of `facts`: give both worlds the same settings.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from math import log2
+from random import Random
+from typing import Any
+
+from nanoschool.envs import biographies
+from nanoschool.envs.biographies import ATTRIBUTES, FIRST, LAST, VALUES, Person
+from nanoschool.envs.common import draw, require, split_of
+from nanoschool.envs.facts import Facts
+from nanoschool.envs.oneword import REPLY, sentence
+from nanoschool.types import Oracle, Task
+
+Known = Callable[
+    [Task], bool
+]  # does one know the answer? For a set of problems: `lambda t: t.problem in known`
+IDK = "I don't know."
+KINDS = ("town", "stranger", "nobody")
+NOBODY_SHARE = 1 / 3  # of the names outside the town
+
+
+def told(task: Task) -> bool:
+    """Does one know the answer who remembers every document?"""
+    return task.data["exposure"] > 0
+
+
+@dataclass(frozen=True)
+class ClosedBook(ABC):
+    """Right is worth 1, abstaining `abstain`, anything else `wrong`: answering pays above `self.confidence`."""
+
+    facts: Facts = field(default_factory=Facts)
+    kinds: tuple[str, ...] = ("town", "stranger")  # equally often, as long as a split has people of all
+    abstain: float = 0.3
+    wrong: float = 0.0
+    name: str = "closedbook"
+
+    def __post_init__(self) -> None:
+        fine = bool(self.kinds) and set(self.kinds) <= set(KINDS)
+        require(fine, self.name, f"kinds={self.kinds} must be of {', '.join(KINDS)}")
+        require(0 <= self.abstain < 1, self.name, f"abstain={self.abstain} must be from 0 to below 1")
+        require(-99 <= self.wrong <= 0, self.name, f"wrong={self.wrong} must be from -99 to 0")
+
+    @property
+    def confidence(self) -> float:
+        """The probability of being right above which an answer is worth more than abstaining (2509.04664, section 4.2)."""
+        return (self.abstain - self.wrong) / (1 - self.wrong)
+
+    def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
+        return draw(self.name, self._task, split, count, seed, key=lambda task: task.data["person"])
+
+    def facts_of(self, split: str) -> list[Task]:
+        """Every question about the town's people of a split, once: to find out what a model knows."""
+        residents = [person for person in self.facts.residents() if split_of(person.name) == split]
+        return [self._asking("town", person, attribute) for person in residents for attribute in ATTRIBUTES]
+
+    @abstractmethod
+    def oracle(self, task: Task, replies: Sequence[str], partial: str = "", known: Known = told) -> Oracle:
+        """The value for one who remembers what documents tell, or what `known` says."""
+
+    def blind(self, task: Task) -> str:
+        """The best reply of one who knows the rules and no person at all: what skill must be measured against."""
+        return self.oracle(task, [], known=lambda task: False).best_replies[0]
+
+    def choices(self, task: Task) -> Sequence[str]:
+        return VALUES[task.data["attribute"]]
+
+    def guess(self, task: Task, replies: Sequence[str], rng: Random) -> str:
+        """One of the answers. Abstaining is no guess: who knows nothing but the rules says what `blind` says."""
+        return _says(rng.choice(self.choices(task)))
+
+    def answer_space(self, task: Task) -> int:
+        return len(self.choices(task))
+
+    def entropy_bits(self, task: Task) -> float:
+        """0 where there is nothing to know."""
+        return log2(len(self.choices(task))) if task.data["answer"] else 0.0
+
+    def worth(self, task: Task, p: float) -> Mapping[str, float]:
+        """What each act is worth to one who is right with probability p: `act` of an outcome's info is one of these."""
+        return {"answer": p + (1 - p) * self.wrong, "abstain": self.abstain, "nonsense": self.wrong}
+
+    def regret(self, task: Task, p: float, act: str) -> float:
+        """What an act costs beside the best one, for one who is right with probability p."""
+        worth = self.worth(task, p)
+        return max(worth.values()) - worth[act]
+
+    def replies_worth(self, task: Task, knows: bool) -> dict[str, float]:
+        """The expected reward of every well-formed reply that answers or abstains, for one who knows the answer or not."""
+        answer, choices = task.data["answer"], self.choices(task)
+        if knows or not answer:
+            values = {word: 1.0 if word == answer else self.wrong for word in choices}
+        else:
+            values = dict.fromkeys(choices, self.worth(task, 1 / len(choices))["answer"])
+        return {IDK: self.abstain} | {_says(word): value for word, value in values.items()}
+
+    def best(self, task: Task, worth: Mapping[str, float], partial: str) -> Oracle:
+        """What is known of an unfinished reply, of which `worth` says what its whole forms earn."""
+        open_to = {reply: value for reply, value in worth.items() if reply.startswith(partial)}
+        value = max(open_to.values(), default=self.wrong)
+        replies = tuple(reply for reply, earned in open_to.items() if earned == value)
+        return Oracle(value, replies, self.entropy_bits(task))
+
+    def grade(self, task: Task, said: str) -> tuple[float, str, dict[str, Any]]:
+        """(reward, feedback, info) for a word, IDK, or "" for what is neither."""
+        abstained, correct = said == IDK, bool(said) and said == task.data["answer"]
+        reward = 1.0 if correct else self.abstain if abstained else self.wrong
+        info = {
+            "kind": task.data["kind"],
+            "exposure": task.data["exposure"],
+            "act": "abstain" if abstained else "answer" if said else "nonsense",
+            "abstained": abstained,
+            "hallucinated": bool(said) and not abstained and not correct,
+            "correct": correct,
+            "wellformed": abstained or said in self.choices(task),
+        }
+        right = correct or (abstained and not told(task))
+        return reward, "" if right else self._feedback(task), info
+
+    def _feedback(self, task: Task) -> str:
+        asked = f"the {task.data['attribute']} of {task.data['person']}"
+        return f"{asked} is {task.data['answer']}" if told(task) else f"nobody has told {asked}"
+
+    def _task(self, rng: Random) -> Task:
+        kind, attribute = rng.choice(self.kinds), rng.choice(ATTRIBUTES)
+        if kind == "town":
+            return self._asking(kind, rng.choice(self.facts.residents()), attribute)
+        while True:
+            name = self.facts.stranger(rng).name
+            someone = registered(self.facts, name)
+            if (someone is None) == (kind == "nobody"):
+                return self._asking(kind, someone or Person(name, {}), attribute)
+
+    def _asking(self, kind: str, person: Person, attribute: str) -> Task:
+        data = {
+            "kind": kind,
+            "person": person.name,
+            "attribute": attribute,
+            "exposure": person.exposure,
+            "question": biographies.question(attribute, person.name),
+            "answer": person.values.get(attribute, ""),
+        }
+        return Task(self.name, f"facts {person.name} {attribute}", data)
+
+
+@lru_cache(maxsize=8192)
+def registered(facts: Facts, name: str) -> Person | None:
+    """Whoever has that name: of the town, or a stranger, whose attributes follow from the name; None for nobody."""
+    for person in facts.residents():
+        if person.name == name:
+            return person
+    first, _, last = name.partition(" ")
+    rng = Random(f"facts/stranger/{facts.town_seed}/{name}")
+    if first not in FIRST or last not in LAST or rng.random() < NOBODY_SHARE:
+        return None
+    return biographies.person(rng, name)
+
+
+def reading(reply: str) -> str:
+    """The word that a reply answers with, IDK if it abstains, "" if it does neither."""
+    found = REPLY.fullmatch(reply)
+    return found[1] if found else IDK if reply == IDK else ""
+
+
+def right(task: Task, knows: bool) -> str:
+    """What one says who knows the answer, or does not."""
+    return sentence(task) if knows and task.data["answer"] else IDK
+
+
+def _says(word: str) -> str:
+    return f"The answer is {word}."

@@ -1,0 +1,103 @@
+"""look: recall with a register to look things up in, at a cost: call where you do not know, and only there.
+
+After Toolformer (Schick et al. 2023, https://arxiv.org/abs/2302.04761). A reply answers, abstains, or is a call and
+nothing else, to which a tool says the fact, or "nothing":
+
+    What is the job of ann fox? You may look.    <look>ann fox job</look>    baker    The answer is baker.
+
+There is one call; the reply after it is graded as in recall, less the cost, though nobody earns less than `wrong`. So
+a call is worth 1 - cost where the register has the person, and pays for one who is right with probability p where
+1 - p > cost (at `wrong` 0, and where abstaining is worth less than 1 - cost).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from nanoschool.envs.closedbook import ClosedBook, Known, reading, registered, right, told
+from nanoschool.envs.common import require
+from nanoschool.types import Ask, Episode, Message, Oracle, Outcome, Task
+
+STOP = "</look>"
+CALL = re.compile(r"<look>([a-z ]{1,64})</look>")
+NOTHING = "nothing"  # what the register says of whoever is not in it
+
+
+@dataclass(frozen=True)
+class Look(ClosedBook):
+    """`cost` is what a call takes from the reward, which is from `wrong` to 1."""
+
+    kinds: tuple[str, ...] = ("town", "stranger", "nobody")
+    cost: float = 0.2
+    name: str = "look"
+
+    replayable: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.cost <= 1, self.name, f"cost={self.cost} must be from 0 to 1")
+
+    def play(self, task: Task) -> Episode:
+        reply = yield Ask(prompt(task), stop=(STOP,))
+        called = CALL.fullmatch(reply.text)
+        fact = self.answer(called[1]) if called else ""
+        if called:
+            reply = yield Ask(fact, role="tool")
+        reward, feedback, info = self.grade(task, reading(reply.text))
+        info["called"] = bool(called)
+        info["found"] = bool(fact) and fact == task.data["answer"]
+        info["needed"] = not told(task) and bool(task.data["answer"])  # by one who remembers all documents
+        if called:
+            info["act"] = "look"
+        return Outcome((self._less_cost(reward) if called else reward,), feedback, info)
+
+    def answer(self, query: str) -> str:
+        """What the register says to `ann fox job`: the value, or "nothing"."""
+        name, _, attribute = query.rpartition(" ")
+        someone = registered(self.facts, name)
+        return someone.values.get(attribute, NOTHING) if someone else NOTHING
+
+    def demonstration(self, task: Task, known: Known = told) -> list[Message]:
+        """An answer from memory if it is known; else a call, what the register says, and what that leads to."""
+        asked = Message("user", prompt(task))
+        if known(task):
+            return [asked, Message("assistant", right(task, True))]
+        fact = Message("tool", self.answer(query(task)))
+        return [asked, Message("assistant", call(task)), fact, Message("assistant", right(task, True))]
+
+    def worth(self, task: Task, p: float) -> Mapping[str, float]:
+        looked = self._less_cost(1.0 if task.data["answer"] else self.abstain)
+        return {**super().worth(task, p), "look": looked}
+
+    def oracle(self, task: Task, replies: Sequence[str], partial: str = "", known: Known = told) -> Oracle:
+        """The value for one who remembers what documents tell, or what `known` says, and who is in the register."""
+        called = CALL.fullmatch(replies[0]) if replies else None
+        if replies[bool(called) :]:
+            reward = self.grade(task, reading(replies[-1]))[0]
+            return Oracle(self._less_cost(reward) if called else reward, (), self.entropy_bits(task))
+        knows = known(task) or (called is not None and called[1] == query(task))
+        worth = self.replies_worth(task, knows)
+        if called:
+            worth = {reply: self._less_cost(value) for reply, value in worth.items()}
+        else:
+            worth[call(task)] = self.worth(task, 0.0)["look"]
+        return self.best(task, worth, partial)
+
+    def _less_cost(self, reward: float) -> float:
+        return max(self.wrong, reward - self.cost)
+
+
+def prompt(task: Task) -> str:
+    return f"{task.data['question']} You may look."
+
+
+def query(task: Task) -> str:
+    return f"{task.data['person']} {task.data['attribute']}"
+
+
+def call(task: Task) -> str:
+    return f"<look>{query(task)}{STOP}"
+
+
+WORLD = Look()
