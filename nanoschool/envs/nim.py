@@ -23,7 +23,7 @@ Piles = tuple[int, ...]
 class Nim(TwoSeats[Piles]):
     """A number of piles out of `piles`, each of 1 to `highest` stones; more of either are piles never seen."""
 
-    piles: tuple[int, ...] = (2, 3, 4)
+    piles: tuple[int, ...] = (3, 4, 5)
     highest: int = 9
     name: str = "nim"
 

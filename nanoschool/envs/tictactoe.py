@@ -1,4 +1,4 @@
-"""tictactoe: three in a row on three by three squares; between perfect players a draw.
+"""tictactoe: three in a row on three by three squares; 5,478 positions, and between perfect players a draw.
 
 Asked `tictactoe X 2 O 4 X 6 7 8 9, O`: a free square shows its number, and O is to move; the reply is a square, `9`.
 """
