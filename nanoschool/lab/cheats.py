@@ -17,6 +17,7 @@ from nanoschool.types import Ask, Environment, HasDemonstrations, HasGuesses, Ha
 Guess = Callable[[Task, Sequence[str], Random], str]
 Variant = Callable[["Known", Ask, int], str]
 LONGEST = 100_000  # characters of a reply
+CONSTANT = "one constant"  # the cheat that can be honest play
 DRAWS = 1000  # guesses drawn to find every possible answer
 CONSTANTS = 24  # replies tried as the one constant
 PLAIN = (*"0123456789abcd", "yes", "no", "true", "false")  # guessed where a world says nothing of its form
@@ -218,7 +219,7 @@ def cheats(guess: Guess, other: Sequence[str], task: Task) -> Iterator[Cheat]:
         tuple(every_answer(between, whole) for between in (" ", ", ", "\n", "") for whole in (True, False)),
     )
     yield Cheat("the form, empty", (formed(""), formed(" "), *map(always, EMPTY_FORMS)))
-    yield Cheat("one constant", tuple(map(always, constants)))
+    yield Cheat(CONSTANT, tuple(map(always, constants)))
     yield Cheat("the the the", (always("the the the"), formed("the the the"), always("the " * 100)))
     long = ("a" * LONGEST, "the answer " * 9000, "1 " * 40_000, "because " * 12_000)
     yield Cheat("very long", (*map(always, long), *(formed(text[:50_000]) for text in long)))
