@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from nanoschool.envs import load
-from nanoschool.envs.twoseats import TwoSeats
+from nanoschool.envs.perfectplay import PerfectPlay
 from nanoschool.types import Ask, Episode, Outcome, Reply, Task
 
-GAMES: dict[str, TwoSeats] = {name: load(name) for name in ("nim", "tictactoe", "kuhn", "connect3")}
+GAMES: dict[str, PerfectPlay] = {name: load(name) for name in ("nim", "tictactoe", "kuhn", "connect3")}
 Player = Callable[[Ask], Reply]
 
 

@@ -15,15 +15,15 @@ from nanoschool.core.optim import adamw
 from nanoschool.envs.connect3 import Connect3
 from nanoschool.envs.kuhn import Kuhn
 from nanoschool.envs.nim import Nim, nim_sum
+from nanoschool.envs.perfectplay import PerfectPlay
 from nanoschool.envs.tictactoe import TicTacToe
-from nanoschool.envs.twoseats import TwoSeats
 from nanoschool.methods.material import trained
 from nanoschool.rollout import rollout
 from nanoschool.types import HasDemonstrations, HasDocuments, HasGuesses, HasOracle, Outcome, Reply, UserError
 
 
 @pytest.fixture(params=GAMES)
-def game(request) -> TwoSeats:
+def game(request) -> PerfectPlay:
     return GAMES[request.param]
 
 
@@ -190,6 +190,7 @@ def test_any_reply_is_an_outcome(name, reply, at):
             outcome.rewards is not None and sum(outcome.rewards) == 0 and max(map(abs, outcome.rewards)) <= 1
         )
         assert len(outcome.feedback) < 120
+    assert game.regret(task, ["no", "no"])[1] == 0.0
     oracle = game.oracle(task, [reply, reply], reply)
     assert -1 <= oracle.value <= 1 and game.regret(task, [reply])[0] >= 0
 

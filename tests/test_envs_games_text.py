@@ -7,12 +7,12 @@ from scripted import text_of
 from seats import GAMES, play
 
 from nanoschool.envs.common import split_of
-from nanoschool.envs.twoseats import TwoSeats
+from nanoschool.envs.perfectplay import PerfectPlay
 from nanoschool.types import Ask, Reply
 
 
 @pytest.fixture(params=GAMES)
-def game(request) -> TwoSeats:
+def game(request) -> PerfectPlay:
     return GAMES[request.param]
 
 
@@ -67,7 +67,7 @@ def test_documents_and_demonstrations_are_perfect_games(game):
     for task in game.tasks("test", 30):
         told = game.demonstration(task)
         assert told == game.demonstration(task) and {m.role for m in told[::2]} == {"user"}
-        assert told[0].content == next(game.play(task)).text
+        assert told[0].content == next(game.play(task)).text or game.name == "kuhn"
         assert all(
             a.role == "assistant" and a.content in game.moves(game.read(u.content))
             for u, a in zip(told[::2], told[1::2], strict=True)
@@ -93,3 +93,10 @@ def test_a_line_of_raw_text_is_what_a_seat_hears_and_says(game):
         turns = [f"{ask.text.strip()}{reply.rstrip(';')}" for ask, reply in zip(asks, replies, strict=True)]
         assert heard[0] == "; ".join(turns[::2]) + ";"
         assert heard[1] == "; ".join(turns[1::2]) + ";" * (len(turns) > 1)
+
+
+def test_both_sides_of_a_hand_of_poker_are_shown():
+    game = GAMES["kuhn"]
+    shown = [game.demonstration(task) for task in game.tasks("train", 200)]
+    second = sum(game.read(told[0].content).history != () for told in shown)
+    assert 60 < second < 140

@@ -11,13 +11,13 @@ from random import Random
 from typing import ClassVar
 
 from nanoschool.envs.common import require
-from nanoschool.envs.twoseats import TwoSeats
+from nanoschool.envs.perfectplay import PerfectPlay
 from nanoschool.types import Task
 
 FREE = "."
 
 
-class BoardGame(TwoSeats[str]):
+class BoardGame(PerfectPlay[str]):
     """Base of these games; a state is the board as text, one character a square: X, O or FREE."""
 
     squares: ClassVar[int]

@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple
 
 from nanoschool.envs import kuhn_equilibrium as theory
 from nanoschool.envs.common import require
-from nanoschool.envs.twoseats import TwoSeats
+from nanoschool.envs.perfectplay import PerfectPlay
 from nanoschool.types import Task
 
 MOST = 2  # antes that a hand can win
@@ -26,7 +26,7 @@ class Hand(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Kuhn(TwoSeats[Hand]):
+class Kuhn(PerfectPlay[Hand]):
     """Decks of three numbers from 1 to `highest`."""
 
     highest: int = 20
@@ -86,7 +86,7 @@ class Kuhn(TwoSeats[Hand]):
         turns = (
             (state, reply)
             for task, replies in games
-            for (state, _), reply in zip(self._replay(task, replies), replies, strict=False)
+            for (state, _), reply in zip(self.replay(task, replies), replies, strict=False)
         )
         return theory.observed(
             (self.rank(state), state.history, reply) for state, reply in turns if reply in self.moves(state)

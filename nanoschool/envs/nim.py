@@ -11,7 +11,7 @@ from operator import xor
 from random import Random
 
 from nanoschool.envs.common import require
-from nanoschool.envs.twoseats import TwoSeats
+from nanoschool.envs.perfectplay import PerfectPlay
 from nanoschool.types import Task
 
 MOVE = re.compile(r"([1-9][0-9]{0,2})-([1-9][0-9]{0,2})")
@@ -20,7 +20,7 @@ Piles = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Nim(TwoSeats[Piles]):
+class Nim(PerfectPlay[Piles]):
     """A number of piles out of `piles`, each of 1 to `highest` stones; more of either are piles never seen."""
 
     piles: tuple[int, ...] = (3, 4, 5)
