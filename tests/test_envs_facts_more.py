@@ -225,8 +225,10 @@ def test_answering_pays_above_the_confidence_and_not_below():
             other = {"answer": "abstain", "abstain": "answer"}[best]
             assert world.regret(task, p, other) == pytest.approx(0.01 / (1 - t))
     assert RECALL.confidence == 0.3
-    blind = replace(RECALL, abstain=0.0).blind(tasks_of(RECALL, "town", 1)[0])
-    assert blind != IDK and RECALL.blind(tasks_of(RECALL, "town", 1)[0]) == IDK  # free guesses are taken
+    for abstain, guesses in ((0.0, True), (0.3, False)):  # guesses are taken where they are free
+        world = replace(RECALL, abstain=abstain)
+        best = world.oracle(tasks_of(world, "town", 1)[0], [], known=lambda task: False).best_replies
+        assert (len(best) == 16, best == (IDK,)) == (guesses, not guesses)
 
 
 def test_demonstrations_say_what_is_known_and_nothing_else():

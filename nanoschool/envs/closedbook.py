@@ -11,7 +11,6 @@ A stranger of dev or test is named in no document at all; both halves of the nam
 tells them apart. The town is that of `facts`: give both worlds the same settings.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -40,7 +39,7 @@ def told(task: Task) -> bool:
 
 
 @dataclass(frozen=True)
-class ClosedBook(ABC):
+class ClosedBook:
     """Right is worth 1, abstaining `abstain`, anything else `wrong`: answering pays above `self.confidence`."""
 
     facts: Facts = field(default_factory=Facts)
@@ -68,19 +67,11 @@ class ClosedBook(ABC):
         residents = [person for person in self.facts.residents() if split_of(person.name) == split]
         return [self._asking("town", person, attribute) for person in residents for attribute in ATTRIBUTES]
 
-    @abstractmethod
-    def oracle(self, task: Task, replies: Sequence[str], partial: str = "", known: Known = told) -> Oracle:
-        """The value for one who remembers what documents tell, or what `known` says."""
-
-    def blind(self, task: Task) -> str:
-        """The best reply of one who knows the rules and no person at all: what skill must be measured against."""
-        return self.oracle(task, [], known=lambda task: False).best_replies[0]
-
     def choices(self, task: Task) -> Sequence[str]:
         return VALUES[task.data["attribute"]]
 
     def guess(self, task: Task, replies: Sequence[str], rng: Random) -> str:
-        """One of the answers. Abstaining is no guess: who knows nothing but the rules says what `blind` says."""
+        """One of the answers: abstaining is no guess, whatever it earns."""
         return _says(rng.choice(self.choices(task)))
 
     def answer_space(self, task: Task) -> int:

@@ -7,7 +7,8 @@ nothing else, to which a tool says the fact, or "nothing":
 
 There is one call; the reply after it is graded as in recall, less the cost, though nobody earns less than `wrong`. So
 a call is worth 1 - cost where the register has the person, and pays for one who is right with probability p where
-1 - p > cost (at `wrong` 0, and where abstaining is worth less than 1 - cost).
+1 - p > cost (at `wrong` 0, and where abstaining is worth less than 1 - cost). There are no documents: what the
+register says would change, once read, how often a fact was seen.
 """
 
 import re
