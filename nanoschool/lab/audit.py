@@ -15,7 +15,8 @@ from functools import partial
 from random import Random
 
 from nanoschool.evals.stats import Estimate, mean_interval
-from nanoschool.lab.cheats import CONSTANT, Cheat, Known, Variant, cheats, guesses_of, right_replies
+from nanoschool.lab.cheats import CONSTANT, Cheat, Variant, cheats
+from nanoschool.lab.known import Known, guesses_of, right_replies
 from nanoschool.lab.scripted import Speaker, against, estimate, oracle, perform, tasks_of
 from nanoschool.types import Ask, Environment, HasGuesses, HasOracle, Outcome, Task, UserError
 
@@ -108,6 +109,7 @@ class Trial:
         self.train = tasks_of(env, "train", TRAIN)
         self.other = right_replies(env, self.train)
         self.guess = guesses_of(env, self.other)
+        self.known: dict[str, Known] = {}  # by problem: what variants find out about it they find out once
         rng, task = Random(seed), self.train[0]
         rewards = perform(env.play(task), lambda ask, replies: self.guess(task, replies, rng)).rewards
         if rewards is None:
@@ -140,7 +142,8 @@ class Trial:
         return kept[0]
 
     def _cheat(self, variant: Variant, task: Task, at: int) -> Attempt:
-        known = Known(self.guess, task, Random(f"cheat/{task.problem}/{self.seed}"))
+        known = self.known.setdefault(task.problem, Known(self.guess, task))
+        known.rng = Random(f"cheat/{task.problem}/{self.seed}")
         said: list[str] = []
 
         def speak(ask: Ask, replies: Sequence[str]) -> str:

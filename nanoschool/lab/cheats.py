@@ -5,67 +5,16 @@ and how often one has spoken before; it never sees the answer. Replies stay belo
 """
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from random import Random
 
-from nanoschool.envs.common import common_prefix
-from nanoschool.types import Ask, Environment, HasDemonstrations, HasGuesses, HasOracle, Task
+from nanoschool.lab.known import COMMONEST, Guess, Known
+from nanoschool.types import Ask, Task
 
-Guess = Callable[[Task, Sequence[str], Random], str]
-Variant = Callable[["Known", Ask, int], str]
+Variant = Callable[[Known, Ask, int], str]
 LONGEST = 100_000  # characters of a reply
 CONSTANT = "one constant"  # the cheat that can be honest play
-DRAWS = 1000  # guesses drawn to find every possible answer
-CONSTANTS = 24  # replies tried as the one constant
-PLAIN = (*"0123456789abcd", "yes", "no", "true", "false")  # guessed where a world says nothing of its form
-
-
-def right_replies(env: Environment, tasks: Sequence[Task]) -> list[str]:
-    """What one says who is right, by the demonstration, else by the oracle; the commonest first, some at most."""
-    said: list[str] = []
-    for task in tasks:
-        if isinstance(env, HasDemonstrations):
-            said += [message.content for message in env.demonstration(task) if message.role == "assistant"]
-        elif isinstance(env, HasOracle):
-            said += env.oracle(task, []).best_replies[:1]
-    return [reply for reply, _ in Counter(said).most_common(CONSTANTS)]
-
-
-def guesses_of(env: Environment, other: Sequence[str]) -> Guess:
-    """The world's own guesses; where it has none, replies that are right elsewhere, else short words."""
-    if isinstance(env, HasGuesses):
-        return env.guess
-    return lambda task, replies, rng: rng.choice(other or PLAIN)
-
-
-@dataclass
-class Known:
-    """What a cheat may know in an episode: the task's state by name, the form of a reply, by guesses."""
-
-    draw: Guess
-    task: Task
-    rng: Random
-    replies: Sequence[str] = ()  # all that was said in the episode so far
-
-    def guess(self) -> str:
-        return self.draw(self.task, self.replies, self.rng)
-
-    @cached_property
-    def form(self) -> tuple[str, str, list[str]]:
-        """(before, after, what stands between in each of some guesses), as it is at the first turn that asks for it."""
-        guesses = {self.guess() for _ in range(24)}
-        before = shared(guesses) if len(guesses) > 1 else ""
-        after = shared({guess[len(before) :][::-1] for guess in guesses})[::-1] if before else ""
-        return before, after, [guess[len(before) : len(guess) - len(after)] for guess in sorted(guesses)]
-
-
-def shared(texts: Set[str]) -> str:
-    """What all texts begin with: what the first and the last of them in order do."""
-    first = min(texts)
-    return first[: common_prefix(first, max(texts))]
 
 
 @dataclass(frozen=True)
@@ -100,11 +49,9 @@ def every_answer(separator: str, whole: bool) -> Variant:
     """All that can be guessed, in one reply: whole replies, or one form around every answer."""
 
     def speak(known: Known, ask: Ask, turn: int) -> str:
-        guesses = dict.fromkeys(known.guess() for _ in range(DRAWS))
         if whole:
-            return separator.join(guesses)[:LONGEST]
-        before, after, _ = known.form
-        between = [guess.removeprefix(before).removesuffix(after) for guess in guesses]
+            return separator.join(known.answers)[:LONGEST]
+        before, after, between = known.form
         return f"{before}{separator.join(between)[:LONGEST]}{after}"
 
     return speak
@@ -210,7 +157,7 @@ INVISIBLE = "\u200d\u200b\u2060"
 def cheats(guess: Guess, other: Sequence[str], task: Task) -> Iterator[Cheat]:
     """All of them for a world: `other` are right replies to tasks of the train split, and `task` is one of these."""
     known = Known(guess, task, Random(0))
-    constants = dict.fromkeys([*other, *(known.guess() for _ in range(CONSTANTS))])
+    constants = dict.fromkeys([*other, *(known.guess() for _ in range(COMMONEST))])
     keys = dict.fromkeys([*task.data, *STATE])
     yield Cheat("empty answer", (always(""), always(" "), always("\n")))
     yield Cheat("question echoed", (lambda known, ask, turn: ask.text, echoed))
