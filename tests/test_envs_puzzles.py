@@ -369,6 +369,8 @@ def test_pathstar_names_the_first_wrong_node():
         world.choices(task, "path: k") == world.choices(task, "path: a m") == world.choices(task, "x") == []
     )
     assert world.choices(task, "path: a k m") == []
+    assert world.oracle(task, [], "path: a k m m").first_error == len("path: a k m")
+    assert world.oracle(task, [], "the path").first_error == 0
 
 
 # Chains modulo m

@@ -59,7 +59,7 @@ def apply(operation: Sequence[str], string: str) -> str:
     if what == "reverse":
         return string[::-1]
     if what == "shift":
-        at = int(rest[0]) % len(string) if string else 0
+        at = int(rest[0])
         return string[at:] + string[:at]
     return apply(rest[1:], string) if rest[0] in string else string  # if
 
