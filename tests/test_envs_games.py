@@ -293,3 +293,17 @@ def test_settings_reach_what_was_never_seen():
     )
     classic = {task.problem for task in Kuhn(highest=3).tasks("train", 6)}
     assert len(classic) == 6 and {problem.partition(":")[0] for problem in classic} == {"kuhn 1 2 3"}
+
+
+@pytest.mark.parametrize("seat", [0, 1])
+def test_a_model_that_has_only_read_is_asked_in_lines(game, seat):
+    policy, tasks = tiny(context=192), game.tasks("test", 8)
+    other = game.opponent(Random(0))
+    rows = rollout(
+        policy, game, tasks, opponents={1 - seat: other}, play=lambda task: game.complete(task, "line")
+    )
+    assert rows and {row.seat for row in rows} == {seat}
+    for row in rows:
+        prompt = policy.tokenizer.decode(row.tokens[: row.mask.index(True)])
+        state = game.read(prompt.strip(":"))
+        assert prompt == f"{game.show(state)}:" and row.rewards is not None and row.rewards < 0
