@@ -1,6 +1,8 @@
 """The worlds: the folder is the registry, and a file that exports WORLD is a world.
 
-A world's file is named as it is loaded: `load("chain")` imports envs/chain.py. A path that ends in .py is loaded too.
+A world's file is named as it is loaded: `load("chain")` imports envs/chain.py. What else is loaded: a path that ends in
+.py; a file of questions, .jsonl or .parquet, or a folder of such (`./gsm8k`); and `rg:chain_sum`, `ta:Nim-v0`, `gym:ID`,
+`openenv:URL`, `vf:NAME`, each by its file in adapters/.
 """
 
 import ast
@@ -9,6 +11,7 @@ import importlib
 import importlib.util
 from pathlib import Path
 
+from nanoschool.envs import adapters
 from nanoschool.types import Environment, UserError
 
 FOLDER = Path(__file__).parent
@@ -33,12 +36,23 @@ def load(name: str) -> Environment:
 
     Raises UserError for a name that is none (with the nearest one) and for a file that exports no WORLD.
     """
+    prefix, colon, rest = name.partition(":")
+    if colon and prefix in adapters.prefixes():
+        return importlib.import_module(f"{adapters.__name__}.{prefix}").world(rest)
     if name.endswith(".py"):
         return _load_file(Path(name))
+    if name.endswith((".jsonl", ".parquet")) or (
+        Path(name).is_dir() and not _is_world(FOLDER / f"{name}.py")
+    ):
+        return importlib.import_module(f"{adapters.__name__}.questions").read(name)
     if not _is_world(FOLDER / f"{name}.py"):
         known = names()
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-        raise UserError(f"unknown world {name!r}: did you mean {near[0]!r}? There are: {', '.join(known)}")
+        others = ", ".join(f"{prefix}:…" for prefix in adapters.prefixes())
+        raise UserError(
+            f"unknown world {name!r}: did you mean {near[0]!r}? There are: {', '.join(known)}; {others}; "
+            "a .py, .jsonl or .parquet file"
+        )
     return importlib.import_module(f"{__name__}.{name}").WORLD
 
 

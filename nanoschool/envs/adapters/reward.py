@@ -1,0 +1,100 @@
+"""reward: any world, scored by a user's own function: `--reward mine.py:score`, where score(task, reply) -> float.
+
+The world asks and ends as before; what it would pay on the way and at the end gives way to the function. `reply` is the
+last thing that the seat said, a str; `task` has the fields world, problem and data. What the world itself would have paid
+at the end stays in `info`, as "world_reward".
+"""
+
+import importlib.util
+import math
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from nanoschool.types import Ask, Environment, Episode, Outcome, Reply, Task, UserError
+
+Score = Callable[[Task, str], float]
+
+
+@dataclass(frozen=True)
+class Rewarded:
+    """`world` with `score` for a reward; `source` is where the function stands, FILE:NAME."""
+
+    world: Environment
+    score: Score
+    source: str
+
+    @property
+    def name(self) -> str:
+        return self.world.name
+
+    @property
+    def replayable(self) -> bool:
+        return self.world.replayable
+
+    def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
+        return self.world.tasks(split, count, seed)
+
+    def play(self, task: Task) -> Episode:
+        episode = self.world.play(task)
+        said: dict[int, str] = {}
+        try:
+            ask = next(episode)
+            while True:
+                reply: Reply = yield Ask(ask.text, ask.seat, ask.role, ask.stop, ask.max_tokens)
+                said[ask.seat] = reply.text
+                ask = episode.send(reply)
+        except StopIteration as end:
+            outcome: Outcome = end.value
+        seats = len(outcome.rewards) if outcome.rewards is not None else 1
+        rewards = tuple(self._value(task, said.get(seat, "")) for seat in range(seats))
+        return Outcome(rewards, outcome.feedback, {**outcome.info, "world_reward": outcome.rewards})
+
+    def _value(self, task: Task, reply: str) -> float:
+        try:
+            value = self.score(task, reply)
+        except Exception as error:  # the function is the user's: its own line is what they need
+            raise UserError(
+                f"reward {self.source}: {_where(error)}: {type(error).__name__}: {error}"
+            ) from None
+        if not isinstance(value, int | float):
+            raise UserError(f"reward {self.source}: gave {value!r} to {task.problem!r}; return a number")
+        if not math.isfinite(value):
+            raise UserError(f"reward {self.source}: gave {value} to {task.problem!r}; return a finite number")
+        return float(value)
+
+
+def rewarded(world: Environment, source: str) -> Rewarded:
+    """`world` under the function that `source`, FILE.py:NAME, names. Raises UserError where there is none."""
+    file, _, name = source.rpartition(":")
+    path = Path(file)
+    if not file.endswith(".py") or not name:
+        raise UserError(f"reward {source}: write FILE.py:FUNCTION, such as mine.py:score")
+    if not path.is_file():
+        raise UserError(f"reward {source}: there is no file {file}; give the path of a .py file")
+    score = vars(_module(path, source)).get(name)
+    if not callable(score):
+        raise UserError(f"reward {source}: {file} has no function {name}; write def {name}(task, reply): …")
+    return Rewarded(world, score, source)
+
+
+def _module(path: Path, source: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"nanoschool_user_reward_{path.stem}", path)
+    assert spec is not None and spec.loader is not None  # true of every path that ends in .py
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise UserError(
+            f"reward {path}:{error.lineno}: is not Python ({error.msg}); mend that line"
+        ) from None
+    except Exception as error:
+        raise UserError(f"reward {source}: {_where(error)}: {type(error).__name__}: {error}") from None
+    return module
+
+
+def _where(error: Exception) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{last.filename}:{last.lineno}"
