@@ -15,7 +15,10 @@ from nanoschool.envs.common import words
 Content = dict[str, str | None]
 Look = tuple[str, list[str]]
 
-NAMES = words("ash elm oak fir bay fig ivy yew pine lime palm rose fern moss reed sage mint corn bean rice")
+NAMES = words(
+    "ash elm oak fir bay fig ivy yew pine lime palm rose fern moss reed sage mint corn bean rice"
+    " plum pear peach lemon olive onion apple melon berry grape"
+)
 COLOURS = words("red blue green black white brown pink grey")
 THINGS = words("cup hat key lamp coin rope drum kite bell boat ring sock comb fork bowl jar")
 PLACES = words("mill barn lake hill farm park road cave dock gate well yard shop inn camp fort pier moor")

@@ -16,7 +16,7 @@ from typing import ClassVar, NamedTuple
 
 from nanoschool.envs import gold as formula
 from nanoschool.envs.common import draw, draw_train, require
-from nanoschool.envs.gold import NOUNS, WORDS, best_rest
+from nanoschool.envs.gold import NOUNS, WORDS, best_gold, best_rest
 from nanoschool.types import Ask, Document, Episode, Message, Oracle, Outcome, Task
 
 TOPICS = 3
@@ -37,7 +37,7 @@ class Taste:
     """Strings of `lengths` words; judges whose preference is a coin of temperature `noise` (0: always the gold's)."""
 
     lengths: tuple[int, ...] = (6, 7, 8, 9, 10)
-    noise: float = 1.0
+    noise: float = 2.0
     name: str = "taste"
 
     replayable: ClassVar[bool] = True
@@ -124,7 +124,7 @@ def gold(task: Task, reply: str) -> float:
     return formula.gold(task.data["topics"], task.data["length"], reply.split())
 
 
-def label(task: Task, one: str, other: str, rng: Random, noise: float = 1.0) -> bool:
+def label(task: Task, one: str, other: str, rng: Random, noise: float = 2.0) -> bool:
     """Does a judge prefer `one`? Bradley and Terry on gold: probability sigmoid((gold one - gold other) / noise)."""
     margin = gold(task, one) - gold(task, other)
     if noise == 0 or margin == 0:
@@ -135,12 +135,11 @@ def label(task: Task, one: str, other: str, rng: Random, noise: float = 1.0) -> 
 def babble(task: Task, rng: Random) -> str:
     """What a beginner writes: about the topics now and then, up to two words too long or too short."""
     length = task.data["length"] + rng.randint(-2, 2)
-    return " ".join(rng.choices(WORDS, [4 if word in task.data["topics"] else 1 for word in WORDS], k=length))
+    return " ".join(rng.choices(WORDS, [6 if word in task.data["topics"] else 1 for word in WORDS], k=length))
 
 
 def _reward(task: Task, value: float) -> float:
-    topics, length = tuple(task.data["topics"]), task.data["length"]
-    return max(0.0, min(1.0, value / gold(task, " ".join(best_rest(topics, length, ())))))
+    return max(0.0, min(1.0, value / best_gold(len(task.data["topics"]), task.data["length"])))
 
 
 def _grade(task: Task, reply: str) -> Outcome:
