@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import perform, score, text_of
+from tiny import tokenizer
 
 from nanoschool import envs
+from nanoschool.core.chat import render
 from nanoschool.envs.chores import KINDS, largest
 from nanoschool.envs.common import split_of, words
 from nanoschool.envs.disk import Disk
@@ -169,10 +171,7 @@ def test_the_value_is_that_of_the_best_line_and_best_replies_reach_it():
         replies: list[str] = []
         while True:
             oracle = world.oracle(task, replies)
-            sitting = world._begin(task)
-            for reply in replies:
-                sitting.hear(reply)
-            if sitting.over:
+            if world._after(task, replies).over:
                 assert oracle.value == score(world, task, *replies)
                 break
             tried = [world.guess(task, replies, rng) for _ in range(8)]
@@ -308,6 +307,13 @@ def test_documents_are_transcripts_of_the_train_split_and_raw_text_asks_the_same
     ]
     assert len(held) == 300 and not held & set(read)
     assert {split_of(transcript) for transcript in read} == {"train"}
+
+
+def test_only_what_the_player_says_is_learned():
+    for task in DESK.tasks("train", 30):
+        tokens, mask = render(tokenizer(), DESK.demonstration(task))
+        learned = tokenizer().decode([token for token, says in zip(tokens, mask, strict=True) if says])
+        assert learned.replace("<|end|>", "") == "".join(lines_of(task))
 
 
 def test_chance_is_uniform_over_short_lines():

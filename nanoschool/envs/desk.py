@@ -91,10 +91,8 @@ class Desk:
         partial line is lost only where no reply may be wasted and it begins no plain line that comes nearer; elsewhere
         it can be finished as something that the shell refuses.
         """
-        sitting, goal = self._begin(task), task.data["goal"]
-        for reply in [*replies, partial] if "\n" in partial else replies:
-            if not sitting.over:
-                sitting.hear(reply)
+        said = [*replies, partial] if "\n" in partial else replies
+        sitting, goal = self._after(task, said), task.data["goal"]
         files = sitting.disk.files
         if sitting.over or distance(files, goal) > sitting.left:
             return Oracle(float(sitting.over and distance(files, goal) == 0), (), 0.0)
@@ -108,10 +106,7 @@ class Desk:
 
     def guess(self, task: Task, replies: Sequence[str], rng: Random) -> str:
         """One of the short lines over what is on the disk."""
-        sitting = self._begin(task)
-        for reply in replies:
-            sitting.hear(reply)
-        return f"{rng.choice(_short_lines(sitting.disk))}\n"
+        return f"{rng.choice(_short_lines(self._after(task, replies).disk))}\n"
 
     def answer_space(self, task: Task) -> int:
         return len(_short_lines(self._begin(task).disk))
@@ -119,6 +114,13 @@ class Desk:
     def _begin(self, task: Task) -> "Sitting":
         disk = Disk(dict(task.data["files"]), task.data["pages"])
         return Sitting(disk, task.data["optimal"] + self.slack, self.shown)
+
+    def _after(self, task: Task, replies: Sequence[str]) -> "Sitting":
+        sitting = self._begin(task)
+        for reply in replies:
+            if not sitting.over:
+                sitting.hear(reply)
+        return sitting
 
     def _episode(self, task: Task, frame: Callable[[str, str], Ask]) -> Episode:
         sitting = self._begin(task)
