@@ -150,7 +150,7 @@ def test_distance_is_what_a_search_finds():
 def test_the_plan_is_as_long_as_it_says_and_reaches_the_goal(kind):
     for sizes in ((1, 2, 3), (largest(kind),)):
         world = replace(DESK, kinds=(kind,), sizes=sizes, shown=600)
-        for task in world.tasks("dev", 25, seed=1):
+        for task in world.tasks("dev", 8, seed=1):
             messages = world.demonstration(task)
             lines = [message.content for message in messages if message.role == "assistant"]
             asks, outcome = perform(world.play(task), lines)
@@ -167,7 +167,7 @@ def test_the_value_is_that_of_the_best_line_and_best_replies_reach_it():
     """The Bellman equation over the short lines and the task's own, from states that random play reached."""
     rng, lost = Random(3), 0
     world = replace(DESK, slack=1)
-    for task in world.tasks("dev", 60):
+    for task in world.tasks("dev", 40):
         replies: list[str] = []
         while True:
             oracle = world.oracle(task, replies)
@@ -183,7 +183,7 @@ def test_the_value_is_that_of_the_best_line_and_best_replies_reach_it():
             lost += oracle.value == 0.0
             good = oracle.best_replies and rng.random() < 0.6
             replies.append(rng.choice(oracle.best_replies) if good else tried[0])
-    assert lost > 30
+    assert lost > 20
 
 
 def test_from_any_state_with_value_the_best_replies_win():
