@@ -83,7 +83,8 @@ class Scratchpad:
             if mark[0] == "; ":
                 offsets.append(mark.end())
             elif " ####".startswith(reply[mark.start() : mark.start() + 5]):
-                offsets.append(mark.start())
+                if mark.start() not in offsets[-1:]:  # "; " and " ####" with nothing between
+                    offsets.append(mark.start())
                 break
         return offsets
 

@@ -7,7 +7,7 @@ a reply that begins with TEXT. The end of the input ends the game.
 from collections.abc import Callable, Iterator, Sequence
 
 from nanoschool.lab.scripted import Speaker, against, perform
-from nanoschool.types import Ask, Environment, HasOracle, Task
+from nanoschool.types import Ask, Environment, HasOracle, Task, UserError
 
 QUIT = "/quit"
 SHOWN = 3  # best replies
@@ -20,7 +20,10 @@ class Left(Exception):
 def play(
     env: Environment, tasks: Sequence[Task], lines: Iterator[str], say: Callable[[str], None], seat: int = 0
 ) -> list[float]:
-    """Play the tasks in turn until they or the lines end; returns the rewards of the episodes that were finished."""
+    """Play the tasks in turn until they or the lines end; returns the rewards of the episodes that were finished.
+
+    `lines` are what the person types, `say` shows a line. Raises UserError for a seat that the world does not have.
+    """
     earned: list[float] = []
     try:
         for number, task in enumerate(tasks, start=1):
@@ -29,6 +32,8 @@ def play(
             outcome = played.outcome
             if played.rewards is None:
                 say("no reward: this world does not score")
+            elif not 0 <= seat < len(played.rewards):
+                raise UserError(f"world {env.name!r} has no seat {seat}, only 0 to {len(played.rewards) - 1}")
             else:
                 earned.append(played.rewards[seat])
                 say(f"reward {played.rewards[seat]:g}")
