@@ -10,8 +10,10 @@ lets pass; and a reply that a scorer raises on, or does not settle in a second, 
 
 import ast
 import difflib
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import lru_cache
 from random import Random
@@ -159,4 +161,5 @@ def _dataset(task: str, config: str, chunk: int) -> Any:
 
 @lru_cache(maxsize=4096)
 def _item(task: str, config: str, number: int) -> Mapping[str, Any]:
-    return _dataset(task, config, number // CHUNK)[number % CHUNK]
+    with redirect_stdout(io.StringIO()):  # one of them prints dots
+        return _dataset(task, config, number // CHUNK)[number % CHUNK]
