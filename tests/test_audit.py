@@ -95,8 +95,7 @@ def test_our_rewards_pass_in_one_turn_and_many_with_one_seat_and_two(name):
 @pytest.mark.soak
 @pytest.mark.parametrize("name", envs.names())
 def test_every_world_is_put_on_trial(name):
-    """All that is not gameable; `taste` pays by design for what pleases whatever the topics are."""
-    assert found(envs.load(name), 200) == ({"one constant"} if name == "taste" else set())
+    assert found(envs.load(name), 200) == set()
 
 
 def test_a_skewed_answer_is_found_by_the_one_constant():
