@@ -7,19 +7,53 @@ replaying `prefix`, the engine by reading `partial` and sampling on.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from random import Random
 
 from nanoschool.core.chat import follow, render
 from nanoschool.core.engine import Session
 from nanoschool.core.policy import Policy
 from nanoschool.core.row import Row
-from nanoschool.types import Ask, Environment, Episode, Message, Outcome, Reply, Task, Trajectory, UserError
+from nanoschool.types import (
+    Ask,
+    Environment,
+    Episode,
+    HasOpponent,
+    Message,
+    Outcome,
+    Reply,
+    Task,
+    Trajectory,
+    UserError,
+)
 
 Opponent = Callable[[Ask], Reply]
+Play = Callable[[Task], Episode]
 
 
 def stable_hash(text: str) -> int:
     """63 bits that are the same in every process: seeds and row keys come from here."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def alone(env: Environment, play: Play) -> Play:
+    """`play` with every seat but the first in the hands of the world's own opponent, where it brings one.
+
+    What the opponent does follows from the task and the replies, so a group's attempts meet the same one.
+    """
+    if not isinstance(env, HasOpponent):
+        return play
+
+    def episode(task: Task) -> Episode:
+        opponent, game = env.opponent(Random(task.problem)), play(task)
+        reply = None
+        while True:
+            try:
+                ask = next(game) if reply is None else game.send(reply)
+            except StopIteration as end:
+                return end.value
+            reply = opponent(ask) if ask.seat else (yield ask)
+
+    return episode
 
 
 @dataclass(eq=False)
@@ -70,7 +104,7 @@ def rollout(
     prefix: Sequence[str] = (),
     partial: Sequence[int] = (),
     opponents: Mapping[int, Opponent] | None = None,
-    play: Callable[[Task], Episode] | None = None,
+    play: Play | None = None,
     rows: int = 320,
 ) -> list[Trajectory]:
     """Play `samples` attempts at each task; returns a trajectory for each attempt and each seat the policy holds.

@@ -3,7 +3,7 @@
 Plain data only; this module imports nothing of ours and no torch.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -137,6 +137,13 @@ class HasGuesses(Protocol):
     def guess(self, task: Task, replies: Sequence[str], rng: Any) -> str: ...  # rng: random.Random; uniform
 
     def answer_space(self, task: Task) -> int: ...  # how many replies `guess` draws from, at the first ask
+
+
+@runtime_checkable
+class HasOpponent(Protocol):
+    """A world of several seats that brings a player for the other ones."""
+
+    def opponent(self, rng: Any) -> Callable[[Ask], Reply]: ...  # rng: random.Random
 
 
 @runtime_checkable

@@ -17,6 +17,7 @@ from nanoschool.envs.kuhn import Kuhn
 from nanoschool.envs.nim import Nim, nim_sum
 from nanoschool.envs.perfectplay import PerfectPlay
 from nanoschool.envs.tictactoe import TicTacToe
+from nanoschool.evals.measure import answers
 from nanoschool.methods.material import trained
 from nanoschool.rollout import rollout
 from nanoschool.types import HasDemonstrations, HasDocuments, HasGuesses, HasOracle, Outcome, Reply, UserError
@@ -307,3 +308,12 @@ def test_a_model_that_has_only_read_is_asked_in_lines(game, seat):
         prompt = policy.tokenizer.decode(row.tokens[: row.mask.index(True)])
         state = game.read(prompt.strip(":"))
         assert prompt == f"{game.show(state)}:" and row.rewards is not None and row.rewards < 0
+
+
+@pytest.mark.parametrize("way", ["chat", "line"])
+def test_measured_and_practised_games_are_played_against_the_worlds_own_opponent(game, way):
+    policy, tasks = tiny(context=192), game.tasks("dev", 6)
+    rows = answers(policy, game, tasks, way, samples=2, temperature=1.0)
+    assert [(row.task, row.seat) for row in rows] == [(task, 0) for task in tasks for _ in range(2)]
+    again = answers(policy, game, tasks[2:], way, samples=2, temperature=1.0)
+    assert [row.replies for row in again] == [row.replies for row in rows[4:]]

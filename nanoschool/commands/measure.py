@@ -31,7 +31,7 @@ class Eval:
 
 def measure(args: Sequence[str]) -> int:
     """Print the scores; returns the exit status."""
-    if args and args[0].startswith("--policy"):
+    if args and args[0].startswith("-") and any(word.startswith("--policy") for word in args):
         options = parse(Eval(), args, "nanoschool eval")
     else:
         name, options = target("eval", args, Eval(), "run")

@@ -13,7 +13,7 @@ from nanoschool.core.batch import Batch
 from nanoschool.core.policy import Policy
 from nanoschool.evals.passk import mean_pass_at_k
 from nanoschool.evals.stats import Estimate, mean_interval, proportion
-from nanoschool.rollout import rollout
+from nanoschool.rollout import alone, rollout
 from nanoschool.types import Environment, HasCompletions, Task, Trajectory, UserError
 
 GREEDY = 0.0
@@ -36,7 +36,7 @@ def answers(
     seed: int = 0,
 ) -> list[Trajectory]:
     """Attempts at tasks put one way; greedy unless a temperature is given."""
-    play = None
+    play = env.play
     if way != "chat":
         if not isinstance(env, HasCompletions) or way not in env.formats:
             raise UserError(f"world {env.name!r} cannot be asked as {way!r}, only as {', '.join(ways(env))}")
@@ -49,7 +49,7 @@ def answers(
         temperature=temperature,
         max_tokens=max_tokens,
         seed=seed,
-        play=play,
+        play=alone(env, play),
     )
 
 

@@ -7,7 +7,6 @@ The same function may hold one seat or all of them. Replies end at an Ask's stop
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol, runtime_checkable
 
 from nanoschool.evals.stats import Estimate, mean_interval, proportion
 from nanoschool.types import (
@@ -15,6 +14,7 @@ from nanoschool.types import (
     Environment,
     Episode,
     HasGuesses,
+    HasOpponent,
     HasOracle,
     Outcome,
     Reply,
@@ -103,13 +103,6 @@ POLICIES: Mapping[str, Callable[[Environment, Task, int], Speaker]] = {
     "random": guesser,
     "echo": echo,
 }
-
-
-@runtime_checkable
-class HasOpponent(Protocol):
-    """A world with a player for its other seats, who sees what he is asked and nothing else."""
-
-    def opponent(self, rng: Random) -> Callable[[Ask], Reply]: ...
 
 
 def other_seats(env: Environment, task: Task, seed: int = 0) -> Speaker:

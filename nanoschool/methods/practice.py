@@ -11,7 +11,7 @@ from nanoschool.core.optim import adamw
 from nanoschool.credit import zero_variance
 from nanoschool.methods.base import Learner, Method, require, require_schedule, trapezoid
 from nanoschool.methods.material import demonstrations
-from nanoschool.rollout import rollout
+from nanoschool.rollout import alone, rollout
 from nanoschool.types import Trajectory
 
 
@@ -59,6 +59,7 @@ class Practice(Method):
             temperature=self.temperature,
             max_tokens=self.max_tokens,
             seed=learner.draw_seed("rollout"),
+            play=alone(learner.env, learner.env.play),
         )
 
     def advantages(self, trajectories: list[Trajectory]) -> list[float]:
