@@ -43,7 +43,7 @@ def program(entry_point: str, calls: BinaryIO, answers: BinaryIO) -> None:
         answers.flush()
 
 
-def judge(secret: str, answers: BinaryIO, calls: BinaryIO) -> None:
+def judge(secret: str, answers: BinaryIO, calls: BinaryIO, verdicts: BinaryIO) -> None:
     """Run `check(candidate)` of /box/check.py, where candidate asks the other box; then write the secret."""
 
     def candidate(*arguments: Any) -> Any:
@@ -68,15 +68,20 @@ def judge(secret: str, answers: BinaryIO, calls: BinaryIO) -> None:
         verdict = _describe(error)
     else:
         verdict = secret
-    os.write(2, verdict.encode("utf-8", "backslashreplace"))
+    verdicts.write(verdict.encode("utf-8", "backslashreplace"))
+    verdicts.flush()
 
 
 def main() -> NoReturn:
     """Take the pipes away from where foreign code prints, bound what it may use, and play the role."""
     role, argument, seconds = sys.argv[1:]
-    source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    source, sink, verdicts = (
+        os.fdopen(os.dup(0), "rb"),
+        os.fdopen(os.dup(1), "wb"),
+        os.fdopen(os.dup(2), "wb"),
+    )
     nowhere = os.open("/dev/null", os.O_RDWR)
-    for stream in (0, 1):
+    for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
     cpu = int(float(seconds)) + 1
     for limit, most in (
@@ -87,7 +92,10 @@ def main() -> NoReturn:
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(limit, (most, most))
-    {"program": program, "judge": judge}[role](argument, source, sink)
+    if role == "program":
+        program(argument, source, sink)
+    else:
+        judge(argument, source, sink, verdicts)
     os._exit(0)
 
 

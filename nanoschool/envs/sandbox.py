@@ -8,12 +8,11 @@ dies is replaced. What goes wrong in a program is text for the model, never an e
 
 import atexit
 import datetime
-import importlib
 import os
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
+from nanoschool.envs import adapters
 from nanoschool.types import UserError
 
 NOON = datetime.datetime(2026, 1, 1, 12)
@@ -47,14 +46,7 @@ class Sandbox:
     """
 
     def __init__(self, limits: Limits = Limits(), workers: int = 2) -> None:
-        try:
-            # By name, so that worlds can be listed and read without it.
-            self._monty = importlib.import_module("pydantic_monty")
-        except ModuleNotFoundError:
-            raise UserError(
-                "running a model's programs needs the package pydantic-monty, which is not installed;"
-                " write: pip install 'nanoschool[sandbox]'"
-            ) from None
+        self._monty = adapters.package("pydantic_monty", "sandbox")
         self.limits = limits
         self._session: dict[str, Any] = dict(
             limits=dict(
@@ -93,8 +85,8 @@ class Sandbox:
                 session.feed_run(f"{program}\nNone", print_callback=printed)
         except self._monty.MontyError as error:
             line = self._error(error)
-            room = max(0, self.limits.output - len(line))
-            return Ran(printed.text[:room] + line, False)
+            said = printed.text[: max(0, self.limits.output - len(line) - 1)]
+            return Ran(said + "\n" * (said[-1:] not in ("", "\n")) + line, False)
         return Ran(printed.text, True)
 
     def _error(self, error: Any) -> str:
@@ -103,7 +95,9 @@ class Sandbox:
         if isinstance(error, self._monty.MontyCrashedError):
             return "SystemError: the program broke the interpreter"
         line = error.display(format="type-msg").replace("\n", " ")
-        if "time limit exceeded" in line:
+        if "sleep limit exceeded" in line or "suspension limit" in line:
+            line = f"TimeoutError: the program slept for more than {limits.sleep} s"
+        elif "time limit exceeded" in line:
             line = f"TimeoutError: the program ran for more than {limits.seconds} s"
         elif "memory limit" in line:
             line = f"MemoryError: the program needs more than {limits.memory} MiB"
@@ -127,13 +121,21 @@ class _Printed:
         return "".join(self.parts)
 
 
+_SHARED: dict[int, Sandbox] = {}  # by process
+
+
 def shared() -> Sandbox:
-    """This process's sandbox with the default limits, started at its first use and ended with the process."""
-    return _of_process(os.getpid())  # a forked child must not speak to its parent's workers
+    """This process's sandbox with the default limits, started at its first use and ended with the process.
 
-
-@cache
-def _of_process(process: int) -> Sandbox:
-    sandbox = Sandbox()
-    atexit.register(lambda: sandbox.close() if os.getpid() == process else None)
-    return sandbox
+    Raises UserError in a child that was forked from a process with a sandbox.
+    """
+    process = os.getpid()
+    if process not in _SHARED:
+        if _SHARED:  # the interpreter's threads stayed in the parent, and a call would wait for them for ever
+            raise UserError(
+                "a model's program cannot be run in a process forked from one that has run some;"
+                " start the process anew (multiprocessing's spawn), or fork before the first program"
+            )
+        _SHARED[process] = Sandbox()
+        atexit.register(lambda: _SHARED[process].close() if os.getpid() == process else None)
+    return _SHARED[process]

@@ -111,3 +111,9 @@ def _problem(path: str, at: int, line: str) -> dict[str, str]:
     if not fine or not row["entry_point"].isidentifier():
         raise UserError(f"world humaneval: {path}:{at} is no problem; it needs the texts {', '.join(FIELDS)}")
     return {field: row[field] for field in FIELDS}
+
+
+def world(path: str) -> HumanEval:
+    """`humaneval:PATH`: the benchmark of that file."""
+    require(bool(path), "humaneval", "needs the benchmark's file: write humaneval:HumanEval.jsonl.gz")
+    return HumanEval(path)

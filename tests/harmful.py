@@ -1,0 +1,76 @@
+"""Sixty programs and more that mean harm, for the sandboxes. FILE, FOLDER, SOCKET, PORT: what they may not reach."""
+
+TEXT = r"""
+read a file | print(open('FILE').read())
+read a file by descriptor | import os; print(os.read(os.open('FILE', 0), 99))
+read a file by path | import pathlib; print(pathlib.Path('FILE').read_text())
+read a file by io | import io; print(io.FileIO('FILE').read())
+read a file by codecs | import codecs; print(codecs.open('FILE').read())
+read a file by linecache | import linecache; print(linecache.getline('FILE', 1))
+read a file by libc | import ctypes; c = ctypes.CDLL(None); b = bytes(99); c.read(c.open(b'FILE', 0), b, 99); print(b)
+read a file by import | import sys; sys.path.insert(0, 'FOLDER'); import secret; print(secret.WORD)
+read a file by mapping | import mmap, os; print(mmap.mmap(os.open('FILE', 0), 0, prot=1)[:])
+read other processes | print(open('/proc/1/environ', 'rb').read()); print(open('/proc/self/mem'))
+read our environment | import os; print(os.environ); print(os.getenv('NANOSCHOOL_WATCHED'))
+walk the disk | import os; print([open(f'{d}/secret.py').read() for d, _, f in os.walk('/') if 'secret.py' in f])
+climb out of the root | import os; os.chroot('/tmp'); print(open('../../../../../FILE').read())
+write a file | open('FOLDER/left', 'w').write('left')
+remove a file | import os; os.remove('FILE')
+replace a file | import os; open('/tmp/x', 'w').write('x'); os.rename('/tmp/x', 'FILE')
+link to a file | import os; os.symlink('FILE', '/tmp/link'); print(open('/tmp/link').read())
+mount the disk | import ctypes; ctypes.CDLL(None).mount(b'/', b'/tmp', None, 4096, None); print(open('/tmp/FILE').read())
+fill the disk | import os\nfor i in range(10**6): open(f'/tmp/{i}', 'w').write('x' * 10**6)
+connect | import socket; socket.create_connection(('127.0.0.1', PORT), 1).send(b'x')
+connect to a socket file | import socket; s = socket.socket(1); s.connect('SOCKET'); s.send(b'x')
+send a datagram | import socket; socket.socket(2, 2).sendto(b'x', ('127.0.0.1', PORT))
+fetch a page | import urllib.request; urllib.request.urlopen('http://127.0.0.1:PORT/', timeout=1)
+connect asynchronously | import asyncio; asyncio.run(asyncio.open_connection('127.0.0.1', PORT))
+connect by libc | import ctypes; c = ctypes.CDLL(None); c.connect(c.socket(2, 1, 0), (PORT * 65536 + 512).to_bytes(16), 16)
+fork | import os, time; os.fork() or time.sleep(99)
+fork for ever | import os\nwhile True:\n    try: os.fork()\n    except OSError: pass
+leave a daemon | import os, time\nif not os.fork():\n    os.setsid()\n    if not os.fork(): time.sleep(99)
+run a program | import subprocess; subprocess.Popen(['/bin/sleep', '99'])
+run a shell | import os; os.system('sleep 99 & cat FILE')
+spawn a program | import os; os.posix_spawn('/bin/sleep', ['sleep', '99'], {})
+become a program | import os; os.execv('/bin/cat', ['cat', 'FILE'])
+start a process | import multiprocessing, time; multiprocessing.Process(target=time.sleep, args=(99,)).start()
+start threads | import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(99,)).start()
+fork by libc and outlive us | import ctypes; c = ctypes.CDLL(None); c.prctl(1, 0); c.syscall(57) or c.sleep(99)
+loop | while True: pass
+loop and catch all | while True:\n    try:\n        while True: pass\n    except BaseException: pass
+sum for ever | print(sum(range(10**13)))
+sleep | import time; time.sleep(10**6)
+sleep in small pieces | import time\nwhile True: time.sleep(0.001)
+sleep asynchronously | import asyncio; asyncio.run(asyncio.sleep(10**6))
+wait for a word | print(input())
+expression bomb | import re; print(re.match('(a|a|aa)+$', 'a' * 60 + 'b'))
+huge power | print(len(str(7 ** 10 ** 8)))
+huge factorial | import math; print(math.factorial(10**8))
+generate for ever | import itertools; print(max(itertools.count()))
+huge text | x = 'a' * 10**11; print(len(x))
+huge list | x = [0] * 10**11
+list grown for ever | x = []\nwhile True: x.append('a' * 10**5 + str(len(x)))
+doubling | x = [1]\nwhile True: x = x + x
+huge padding | print(f'{1:>99999999999}')
+deep recursion | def f(n): return f(n + 1) + 1\nprint(f(0))
+deep recursion caught | def f():\n    try: return f()\n    except RecursionError: return f()\nf()
+deep recursion allowed | import sys; sys.setrecursionlimit(10**9)\ndef f(n): return [f(n + 1)]\nf(0)
+deep nesting of source | print(eval('(' * 10**5 + ')' * 10**5))
+deep nesting of values | x = []\nfor i in range(10**6): x = [x]\nprint(x)
+print much | print('a' * 10**7)
+print for ever | while True: print('a' * 1000)
+end with success | import os; os._exit(0)
+fault | import ctypes; ctypes.string_at(0)
+kill everybody | import os; os.kill(os.getppid(), 9); os.killpg(0, 9); os.kill(-1, 9)
+raise as it dies | class A:\n    def __del__(self):\n        while True: pass\nA()\nraise SystemExit(0)
+subclasses | print([c for c in ().__class__.__base__.__subclasses__() if c.__name__ == 'Popen'][0](['cat', 'FILE']))
+globals of a function | import json; print(json.dumps.__globals__['__builtins__']['open']('FILE').read())
+frames | import sys; f = sys._getframe()\nwhile f: print(f.f_locals); f = f.f_back
+format of an object | print('{0.__init__.__globals__}'.format(print)); __import__('os').system('cat FILE')
+"""
+
+PROGRAMS: dict[str, str] = {
+    name.strip(): code.strip().replace("\\n", "\n")
+    for name, _, code in (line.partition(" | ") for line in TEXT.strip().split("\n"))
+}
+assert len(PROGRAMS) >= 60
