@@ -8,6 +8,7 @@ dies is replaced. What goes wrong in a program is text for the model, never an e
 
 import atexit
 import datetime
+import math
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,7 +47,7 @@ class Sandbox:
     """
 
     def __init__(self, limits: Limits = Limits(), workers: int = 2) -> None:
-        self._monty = adapters.package("pydantic_monty", "sandbox")
+        self._monty = adapters.package("pydantic_monty")
         self.limits = limits
         self._session: dict[str, Any] = dict(
             limits=dict(
@@ -58,7 +59,7 @@ class Sandbox:
                 max_suspensions=100,
             ),
             os_policy=dict(
-                datetime=NOON, sleep="system", sleep_system_max=limits.sleep, random_start=dict(seed=0)
+                datetime=NOON, sleep="system", sleep_system_max=math.inf, random_start=dict(seed=0)
             ),
         )
         self._pool = self._monty.Monty(
