@@ -36,5 +36,5 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 $(READY_FOR_PEERS): $(READY)
-	$(BIN)/pip install --quiet --editable ".[dev,hf]"
+	$(BIN)/pip install --quiet --editable ".[dev,peers]"
 	touch $@

@@ -5,6 +5,7 @@ import json
 import random
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,7 +89,7 @@ BAD: dict[str, tuple[str, bytes, str]] = {
         "is a damaged or truncated gzip",
     ),
     "a bad line in a gzip": ("a.jsonl.gz", gzip.compress(b"\nx\n"), r"a\.jsonl\.gz:2: is not JSON"),
-    "another kind": ("a.pdf", b"text", r"a\.pdf: is not a \.txt, \.md, \.jsonl, \.jsonl\.gz file"),
+    "another kind": ("a.pdf", b"text", r"a\.pdf: is not a \.txt, \.md, \.jsonl, \.jsonl\.gz, \.parquet file"),
     "nothing": ("a.txt", b"", r"a\.txt: holds 0 bytes of text, but at least 1 are needed"),
 }
 
@@ -266,3 +267,55 @@ def test_real_text_comes_back_from_its_tokens(real: Callable[[], list[Source]], 
     text = TokenText.write(tmp_path / "a.npy", tokenizer, held)
     assert tokenizer.decode(text.tokens.tolist()) == "".join(held)
     assert tokenizer.bytes_of(text.tokens.tolist()) == len("".join(held).encode())
+
+
+# Parquet, and data sets
+
+
+@pytest.mark.peers
+def test_parquet_rows_are_documents(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is absent; `make peers` installs it")
+    table = pytest.importorskip("pyarrow").table
+    parquet.write_table(table({"text": ["one", "", "three\u2028"], "n": [1, 2, 3]}), tmp_path / "a.parquet")
+    (tmp_path / "b.txt").write_text("four")
+    found = [(Path(s.name).name, s.text, s.record) for s in read_text(tmp_path)]
+    rows = [("a.parquet:1", "one", True), ("a.parquet:3", "three\u2028", True)]
+    assert found == [*rows, ("b.txt", "four", False)]
+    for columns, complaint in (
+        ({"body": ["x"]}, r'a\.parquet: has no column "text", only body'),
+        ({"text": ["x", None]}, r'a\.parquet:2: its "text" is None'),
+        ({"text": [3]}, r'a\.parquet:1: its "text" is 3'),
+    ):
+        parquet.write_table(table(columns), tmp_path / "a.parquet")
+        with pytest.raises(UserError, match=complaint):
+            read_text(tmp_path / "a.parquet")
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 or not")
+    with pytest.raises(UserError, match=r"a\.parquet: is no Parquet file") as error:
+        read_text(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.peers
+def test_a_data_set_here_is_read_like_one_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("datasets", reason="datasets is absent; `make peers` installs it")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train.jsonl").write_bytes(line("one") + line("") + line("three"))
+    found = [(s.text, s.record) for s in read_text(f"hf:{tmp_path / 'set'}")]
+    assert found == [("one", True), ("three", True)]
+    (tmp_path / "set" / "train.jsonl").write_bytes(b'{"body": "x"}\n')
+    with pytest.raises(UserError, match='has no column "text", only body'):
+        read_text(f"hf:{tmp_path / 'set'}")
+    with pytest.raises(UserError, match="hf:/nowhere") as error:
+        read_text(Path("hf:/nowhere/at/all"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("pyarrow", "pyarrow.parquet", "datasets"):
+        monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=r"pip install 'nanoschool\[parquet\]'"):
+        read_text(tmp_path)
+    with pytest.raises(UserError, match=r"pip install 'nanoschool\[datasets\]'"):
+        read_text("hf:owner/name")

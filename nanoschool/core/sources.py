@@ -11,42 +11,35 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nanoschool.core.tables import dataset_texts, parquet_texts
 from nanoschool.types import SPLITS, UserError
 
-SUFFIXES = (".txt", ".md", ".jsonl", ".jsonl.gz")
+SUFFIXES = (".txt", ".md", ".jsonl", ".jsonl.gz", ".parquet")
+HUB = "hf:"  # before the name of a Hugging Face data set
 HELD_OUT = 0.08  # of the bytes, in dev and in test each, where whole documents are held out
 AT_MOST = 0.12  # what one split may grow to, lest one long document take half of the text
 
 
 @dataclass(frozen=True)
 class Source:
-    """One document: a text file (`name` is its path), or one line of a .jsonl (`name` is path:line)."""
+    """One document: a text file (`name` is its path), or one row of a .jsonl or .parquet (`name` is path:number)."""
 
     name: str
     text: str
-    record: bool = False  # a line of a .jsonl
+    record: bool = False  # a row of a file of many
 
 
 def read_text(path: str | Path, minimum: int = 1) -> list[Source]:
     """The documents of a file, or of a folder and those in it, by path; hidden and empty files left out.
 
-    Raises UserError on a missing path, a folder without text, what is not UTF-8 text (with the byte's offset),
-    a bad line of a .jsonl (with its number), and on less than `minimum` bytes of text in all.
+    `hf:OWNER/NAME` is a data set's train split. Raises UserError on a missing path, a folder without text, what is not
+    UTF-8 text (with the byte's offset), a bad row (with its number), and on less than `minimum` bytes of text in all.
     """
-    path = Path(path)
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file() and _is_text(p) and not _hidden(p, path))
-        if not files:
-            raise UserError(f"{path}: holds no {', '.join(SUFFIXES)} file; name a folder or a file that does")
-    elif not path.exists():
-        raise UserError(
-            f"{path}: no such file or folder; name a {', '.join(SUFFIXES)} file or a folder of them"
-        )
-    elif not _is_text(path):
-        raise UserError(f"{path}: is not a {', '.join(SUFFIXES)} file; rename or convert it")
+    if str(path).startswith(HUB):
+        rows = dataset_texts(str(path).removeprefix(HUB))
+        sources = [Source(name, text, record=True) for name, text in rows if text]
     else:
-        files = [path]
-    sources = [source for file in files for source in _read(file) if source.text]
+        sources = [source for file in _files(Path(path)) for source in _read(file) if source.text]
     total = sum(len(s.text.encode()) for s in sources)
     if total < minimum:
         raise UserError(
@@ -58,7 +51,7 @@ def read_text(path: str | Path, minimum: int = 1) -> list[Source]:
 def split_sources(sources: Sequence[Source]) -> dict[str, list[Source]]:
     """train, dev, test: whole documents are held out, in the order of their crc32; duplicates are dropped.
 
-    Files and .jsonl lines are split apart from each other, about 8 % of the bytes to dev and to test each.
+    Files and rows are split apart from each other, about 8 % of the bytes to dev and to test each.
     Fewer than three of a kind cannot be split whole: each is cut by position, 80/10/10 between paragraphs.
     """
     splits: dict[str, list[Source]] = {name: [] for name in SPLITS}
@@ -71,6 +64,21 @@ def split_sources(sources: Sequence[Source]) -> dict[str, list[Source]]:
     return splits
 
 
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file() and _is_text(p) and not _hidden(p, path))
+        if not files:
+            raise UserError(f"{path}: holds no {', '.join(SUFFIXES)} file; name a folder or a file that does")
+        return files
+    if not path.exists():
+        raise UserError(
+            f"{path}: no such file or folder; name a {', '.join(SUFFIXES)} file or a folder of them"
+        )
+    if not _is_text(path):
+        raise UserError(f"{path}: is not a {', '.join(SUFFIXES)} file; rename or convert it")
+    return [path]
+
+
 def _is_text(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
@@ -80,6 +88,9 @@ def _hidden(path: Path, root: Path) -> bool:
 
 
 def _read(path: Path) -> Iterator[Source]:
+    if path.name.lower().endswith(".parquet"):
+        yield from (Source(name, text, record=True) for name, text in parquet_texts(path))
+        return
     try:
         data = path.read_bytes()
         if path.name.lower().endswith(".gz"):

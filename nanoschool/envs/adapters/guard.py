@@ -1,4 +1,4 @@
-"""guard: which of a model's replies may be handed to a scorer that evaluates them, and for how long.
+"""guard: which of a model's replies may be handed to a scorer that evaluates or trusts them, and for how long.
 
 `eval(reply)` and `sympy.parse_expr(reply)`, which calls it, run whatever the reply says. What passes here can
 neither call a function of Python's nor loop, and its numbers cannot grow beyond some million digits.
@@ -12,6 +12,7 @@ from types import FrameType
 
 PLAIN = re.compile(r"[A-Za-z0-9_ \n,.-]*+")
 SUM = re.compile(r"(?!.*\*\*)[0-9+*/().-]{0,200}+")
+NUMBERS = re.compile(r"[0-9.+()ij-]{0,200}+")
 FUNCTION = "sin|cos|tan|sec|csc|cot|asin|acos|atan|exp|log|sqrt|pi|Integral"
 POWER = r"\*\*(?:-?[0-9]{1,2}+|\(-?[0-9]{1,2}(?:/[0-9]{1,2})?\))(?!\*\*)"  # x**9**9**9 is out
 FORMULA = re.compile(
@@ -40,6 +41,11 @@ def is_formula(reply: str) -> bool:
     """A formula of one-letter variables and the functions of school; powers are literals, and not of powers of powers."""
     text = _compact(reply)
     return text.count(")**") <= 2 and FORMULA.fullmatch(text) is not None
+
+
+def is_finite(reply: str) -> bool:
+    """A number without letters but the imaginary unit's: no nan, no inf, no 1e309."""
+    return NUMBERS.fullmatch(_compact(reply)) is not None
 
 
 class Limit:

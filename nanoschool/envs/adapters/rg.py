@@ -4,8 +4,8 @@ An item is the number of its seed: `create_dataset(task, seed)[i]` is a function
 draw from ranges of numbers that do not meet, and beyond that an item belongs to the split of its question's text,
 for different seeds may ask the same. The reply is scored as it stands, or what its last <answer> … </answer> holds.
 
-Some scorers `eval` the reply, or hand it to sympy, which does. Those see only what guard.py
-lets pass; and a reply that a scorer raises on, or does not settle in a second, is worth 0.
+Some scorers `eval` the reply, or hand it to sympy, which does. Those see only what guard.py lets pass; and a reply that
+a scorer raises on, or does not settle in a second, is worth 0. One scorer calls everything right; see CONSTANT.
 """
 
 import ast
@@ -20,7 +20,7 @@ from random import Random
 from typing import Any, ClassVar
 
 from nanoschool.envs.adapters import package
-from nanoschool.envs.adapters.guard import Limit, is_formula, is_literal, is_sum
+from nanoschool.envs.adapters.guard import Limit, is_finite, is_formula, is_literal, is_sum
 from nanoschool.envs.common import PATIENCE, require, split_of
 from nanoschool.types import SPLITS, Ask, Episode, Message, Outcome, Task, UserError
 
@@ -30,13 +30,17 @@ LONGEST = 20_000  # characters of a reply; a regular expression in a scorer cann
 PATIENT = 1.0  # seconds that a scorer may take
 EXAMPLES = ("example_correct_answer", "example_answer", "possible_answer")  # where `answer` is None
 
-EVALUATED: Mapping[str, Callable[[str], bool]] = {
+TRUSTED: Mapping[str, Callable[[str], bool]] = {
     **dict.fromkeys(("string_insertion", "spiral_matrix", "binary_matrix", "n_queens"), is_literal),
     **dict.fromkeys(("countdown", "puzzle24"), is_sum),
+    "complex_arithmetic": is_finite,  # nan is right there, whatever the answer
     **dict.fromkeys(
         ("simple_integration", "intermediate_integration", "polynomial_multiplication"), is_formula
     ),
 }
+CONSTANT = (
+    "game_of_life_halting",
+)  # its scorer compares bool("False") with bool("True"): all is right, so ours compares
 # A composite has no parts of its own.
 PARTS = [
     {"name": name, "weight": 1.0, "config": {}} for name in ("chain_sum", "leg_counting", "spell_backward")
@@ -104,12 +108,14 @@ class ReasoningGym:
         """(score in 0..1, what was wrong with the reply if it could not be scored)."""
         if len(reply) > LONGEST:
             return 0.0, f"longer than {LONGEST} characters"
-        if not EVALUATED.get(self.task, len)(reply):
-            return 0.0, "no plain value or formula"
+        if not TRUSTED.get(self.task, len)(reply):
+            return 0.0, "no answer of the form that the scorer may see"
         number = task.data["item"]
+        if self.task in CONSTANT:
+            return float(reply == self._entry(number)["answer"]), ""
         dataset = _dataset(self.task, _frozen(self.config), number // CHUNK)
         try:
-            with Limit(PATIENT):
+            with Limit(PATIENT), redirect_stdout(io.StringIO()):
                 score = float(dataset.score_answer(reply, _item(self.task, _frozen(self.config), number)))
         except Exception as error:  # the scorer is theirs and the reply a model's: neither may stop a run
             return 0.0, f"the scorer raised {type(error).__name__}"
