@@ -1,4 +1,4 @@
-"""Watching what a program does outside: a file, three sockets, and every process of a time."""
+"""Watching what a program does outside: a file, three sockets, and every process of a time; where boxes work."""
 
 import ctypes
 import os
@@ -6,6 +6,11 @@ import secrets
 import socket
 import time
 from pathlib import Path
+
+import pytest
+
+from nanoschool.envs import bubblewrap
+from nanoschool.types import UserError
 
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER: whoever loses its parent becomes a child of ours
 
@@ -94,3 +99,16 @@ def descendants() -> set[int]:
     while more := {child for child, parent in parents.items() if parent in found} - found:
         found |= more
     return found - {os.getpid()}
+
+
+def trouble() -> str:
+    try:
+        bubblewrap.prove()
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+TROUBLE = trouble()
+# Marks what needs boxes of full CPython.
+boxed = pytest.mark.skipif(bool(TROUBLE), reason=TROUBLE or "bubblewrap works here")
