@@ -1,11 +1,12 @@
 """The numbers that a reader wants first, and in one sentence what the gain of practice is."""
 
+import tomllib
 from dataclasses import dataclass
 from html import escape
 
 from nanoschool.report.node import Node
 from nanoschool.report.reading import Run
-from nanoschool.report.scores import Score, interval, passk, percent, score, worlds
+from nanoschool.report.scores import interval, passk, percent, score, worlds
 
 
 @dataclass(frozen=True)
@@ -87,18 +88,18 @@ def _attempts(run: Run) -> Fact | None:
 
 
 def _form(run: Run) -> Fact | None:
+    """Over the worlds that demonstrations cover: nobody was shown how a longer task is answered."""
+    taught = tomllib.loads(run.settings).get("taught", {})
+    covered = [world for world in worlds(run) if taught.get(world, 0) > 0] or list(worlds(run))
     means = {}
     for stage in run.stages:
-        if rates := [s.format_rate for s in _chats(run, stage) if s.format_rate is not None]:
+        chats = [worlds(run)[world].get((stage, "chat")) for world in covered]
+        if rates := [s.format_rate for s in chats if s is not None and s.format_rate is not None]:
             means[stage] = sum(rates) / len(rates)
     if not means:
         return None
-    return Fact(
-        "sft",
-        "answers in the chat format",
-        _path(list(means.values())),
-        (" → ".join(means), "mean over the worlds"),
-    )
+    beside = (" → ".join(means), f"mean over {', '.join(covered)}")
+    return Fact("sft", "answers in the chat format", _path(list(means.values())), beside)
 
 
 def _bits(run: Run) -> Fact | None:
@@ -121,10 +122,6 @@ def _cost(run: Run) -> Fact | None:
 
 def _path(shares: list[float]) -> str:
     return " → ".join(percent(share, 0)[:-2] for share in shares) + " %"
-
-
-def _chats(run: Run, stage: str) -> list[Score]:
-    return [s for found in worlds(run).values() for key, s in found.items() if key == (stage, "chat")]
 
 
 def verdict(gain: Node) -> str:
