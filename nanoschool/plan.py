@@ -47,6 +47,7 @@ class Stage:
     budget: str  # flops=… | tokens=… | rollouts=… | seconds=…
     method: Any  # that method, with its settings
     env: str = ""  # the world it happens in, where the method needs one
+    reward: str = ""  # FILE.py:FUNCTION that pays while practising, in place of the world; dev and test stay the world's
     check: int = 50  # steps between looks at the dev split
     save: int = 50  # steps between checkpoints
 
@@ -96,6 +97,8 @@ def checked(settings: Settings, where: str) -> Settings:
             raise UserError(f"{where}: {name}: {error}") from None
         if stage.method.needs_env and not stage.env:
             raise UserError(f'{where}: {name}: {stage.use} practises in a world: name one, env = "chain"')
+        if stage.reward and not stage.env:
+            raise UserError(f"{where}: {name}: has a reward but no env to earn it in")
         if stage.env and stage.env not in settings.evaluation.worlds:
             raise UserError(f"{where}: {name}: add {stage.env!r}, practised in, to [evaluation] worlds")
         for shares in stage.method.draws_on():

@@ -14,6 +14,7 @@ from nanoschool.core.config import ModelConfig
 from nanoschool.core.model import GPT
 from nanoschool.core.policy import Policy
 from nanoschool.core.tokenizer import Tokenizer
+from nanoschool.envs.adapters.reward import rewarded
 from nanoschool.evals.exam import Exam
 from nanoschool.evals.measure import accuracy, answers
 from nanoschool.folder import Folder
@@ -21,12 +22,12 @@ from nanoschool.interrupt import Interrupted
 from nanoschool.ledger import Budget, Ledger
 from nanoschool.machine import flops_per_second, settle
 from nanoschool.methods.base import Learner
-from nanoschool.plan import Settings
+from nanoschool.plan import Settings, Stage
 from nanoschool.reading import prepare, reopen
 from nanoschool.saving import Progress, fits, named, restore, resumable
 from nanoschool.settings import differences, load_run, to_toml
 from nanoschool.summary import summarise
-from nanoschool.types import UserError
+from nanoschool.types import Environment, UserError
 
 __all__ = ["Interrupted", "evaluate_run", "load_policy", "run"]
 
@@ -123,7 +124,7 @@ class School:
         )
         learner = Learner(
             policy=self.policy,
-            env=self.settings.worlds[plan.env] if plan.env else None,
+            env=self._practised(plan),
             worlds=self.settings.worlds,
             read=self.reading.shares,
             taught=self.settings.taught,
@@ -134,6 +135,13 @@ class School:
         if plan.method.needs_reference:
             learner.reference = self._as_found(name) if resume else self.policy.snapshot()
         self.at = train.train(stage, learner, self.folder, self.show, resume, self.at.seconds)
+
+    def _practised(self, plan: Stage) -> Environment | None:
+        """The world that a stage practises in, under the user's own reward if the stage names one."""
+        if not plan.env:
+            return None
+        world = self.settings.worlds[plan.env]
+        return rewarded(world, plan.reward) if plan.reward else world
 
     def _as_found(self, name: str) -> Policy:
         """The policy as this stage found it: the best of the stage before."""

@@ -140,6 +140,30 @@ class HasGuesses(Protocol):
 
 
 @runtime_checkable
+class HasUnknowns(Environment, Protocol):
+    """A world whose demonstrations depend on what the learner knows: where it does not, they call a tool or say so.
+
+    An outcome's info says by `act` which of them a reply did, and by `correct` whether it is right.
+    """
+
+    def probes(self) -> Sequence[Task]: ...  # train tasks to put to a learner before it is taught
+
+    def probe(self, task: Task) -> Episode: ...  # the question in raw text, to be answered without help
+
+    def knowledge(self, task: Task) -> str: ...  # what one must know; probes of the same tell of each other
+
+    def alone(
+        self, task: Task, p: float
+    ) -> bool: ...  # does an answer without help pay, if right with probability p?
+
+    def shown(
+        self, task: Task, alone: bool
+    ) -> list[Message]: ...  # the demonstration, without help or with it
+
+    def regret(self, task: Task, p: float, act: str) -> float: ...  # what `act` of an outcome's info loses
+
+
+@runtime_checkable
 class HasOpponent(Protocol):
     """A world of several seats that brings a player for the other ones."""
 

@@ -5,12 +5,14 @@ from decimal import Decimal
 from pathlib import Path
 from random import Random
 
+import forked
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import perform, score
 
 from nanoschool import envs
+from nanoschool.cli import main
 from nanoschool.envs import adapters
 from nanoschool.envs.adapters import guard, questions, rg
 from nanoschool.envs.adapters.reward import rewarded
@@ -305,6 +307,26 @@ def test_a_reward_that_is_not_there(tmp_path):
     ):
         with pytest.raises(UserError, match=complaint):
             rewarded(chain, source)
+
+
+def test_a_users_reward_is_put_on_trial(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text("def score(task, reply):\n    return float(len(reply) > 200)\n")
+    source = f"{tmp_path / 'mine.py'}:score"
+    assert main(["audit", "sums", "--reward", source, "--n", "40"]) == 1
+    assert "GAMEABLE" in capsys.readouterr().out
+    assert main(["audit", "sums", "--n", "40"]) == 0
+
+
+def test_a_run_practises_for_a_users_reward_and_is_measured_by_the_worlds(tmp_path):
+    (tmp_path / "mine.py").write_text("def score(task, reply):\n    return 7.0\n")
+    flags = ["--rl.reward", f"{tmp_path / 'mine.py'}:score", "--runs-dir", str(tmp_path)]
+    done = forked.command(["run", "nano", *flags])
+    assert done.status == 0, done.err
+    lines = [json.loads(line) for line in (tmp_path / "nano" / "metrics.jsonl").read_text().splitlines()]
+    practised = [line["metrics"] for line in lines if line["stage"] == "rl" and "metrics" in line]
+    assert practised and all(step["reward"] == 7.0 and step["skipped"] == 1.0 for step in practised)
+    assert all(line["dev"]["score"] <= 1.0 for line in lines if "dev" in line)
+    assert forked.command(["run", "nano", *flags, "--rl.reward", "mine:score", "--name", "b"]).status == 2
 
 
 # Ours, driven from outside

@@ -232,13 +232,9 @@ def test_answering_pays_above_the_confidence_and_not_below():
 
 
 def test_demonstrations_say_what_is_known_and_nothing_else():
-    known = {task.problem for task in RECALL.facts_of("train")[::2]}
     for task in RECALL.tasks("train", 200):
-        says = [
-            RECALL.demonstration(task, known=k)[1].content
-            for k in (lambda t: t.problem in known, lambda t: False)
-        ]
-        assert says[1] == IDK and (says[0] == IDK) == (task.problem not in known)
+        says = [RECALL.shown(task, alone)[1].content for alone in (True, False)]
+        assert says[1] == IDK and score(RECALL, task, says[0]) == 1.0
         default = RECALL.demonstration(task)[1].content
         assert score(RECALL, task, default) == RECALL.oracle(task, []).value
         assert (default == IDK) == (task.data["exposure"] == 0)
@@ -346,7 +342,7 @@ def test_calling_pays_where_one_minus_p_exceeds_the_cost():
 def test_demonstrations_call_where_they_do_not_know():
     for task in LOOK.tasks("train", 150):
         for known, calls in (((lambda t: False), True), (closedbook.told, task.data["exposure"] == 0)):
-            said = LOOK.demonstration(task, known=known)
+            said = LOOK.shown(task, alone=known(task))
             assert [m.role for m in said] == ["user", "assistant"] + ["tool", "assistant"] * calls
             asks, end = perform(LOOK.play(task), [m.content for m in said if m.role == "assistant"])
             assert [(a.role, a.text) for a in asks] == [

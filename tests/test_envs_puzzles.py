@@ -585,8 +585,8 @@ def test_demonstrations_call_by_difficulty_or_as_told():
             (world.demonstration(task), task.data["level"] >= 4),
             (replace(world, call_from=1).demonstration(task), True),
             (replace(world, call_from=6).demonstration(task), False),
-            (world.shown(task, call=True), True),
-            (world.shown(task, call=False), False),
+            (world.shown(task, alone=False), True),
+            (world.shown(task, alone=True), False),
         ):
             asks, outcome = perform(world.play(task), [m.content for m in shown if m.role == "assistant"])
             assert [m.content for m in shown if m.role != "assistant"] == [ask.text for ask in asks]
@@ -599,10 +599,13 @@ def test_demonstrations_call_by_difficulty_or_as_told():
 
 def test_regret_is_zero_for_one_who_calls_where_the_head_is_worse_than_the_cost():
     world = envs.load("calc")
+    (task,) = world.tasks("train", 1)
     for p in (0.0, 0.5, 0.89, 0.91, 1.0):
-        best = 1 - p > world.cost
-        assert world.regret(p, called=best) == pytest.approx(0.0)
-        assert world.regret(p, called=not best) == pytest.approx(abs(p - 0.9))
+        best, other = ("call", "answer") if 1 - p > world.cost else ("answer", "call")
+        assert world.alone(task, p) == (best == "answer")
+        assert world.regret(task, p, best) == pytest.approx(0.0)
+        assert world.regret(task, p, other) == pytest.approx(abs(p - 0.9))
+        assert world.regret(task, p, "nonsense") == pytest.approx(max(p, 0.9))
 
 
 def test_the_tools_answer_is_not_learned_and_raw_text_plays_the_same():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from nanoschool import envs
 from nanoschool.commands import target
 from nanoschool.options import parse
-from nanoschool.types import UserError
+from nanoschool.types import Environment, UserError
 
 GAMEABLE = 1  # the exit status where a reward can be had without the answer
 PLANTED = "planted"
@@ -38,13 +38,14 @@ class Play:
     split: str = "train"
     seed: int = 0  # of the problems
     seat: int = 0  # yours, where there are several
+    reward: str = ""  # FILE.py:FUNCTION that pays in place of the world
 
 
 def play(args: Sequence[str]) -> int:
     """play ENV      play a world yourself; `?` asks the oracle"""
     name, options = target("play", args, Play(), "env")
     _positive("play", options.n)
-    env = envs.load(name)
+    env = paid(name, options.reward)
     tasks = env.tasks(options.split, options.n, seed=options.seed)
     from nanoschool.lab.play import play as at_the_keyboard
 
@@ -61,6 +62,7 @@ class Trial:
 
     n: int = 200  # test problems, or as many as there are
     seed: int = 0  # of the guesses
+    reward: str = ""  # FILE.py:FUNCTION that pays in place of the world, and is put on trial
 
 
 def audit(args: Sequence[str]) -> int:
@@ -72,7 +74,7 @@ def audit(args: Sequence[str]) -> int:
 
         worlds = planted.worlds()
     else:
-        worlds = [envs.load(name)]
+        worlds = [paid(name, options.reward)]
     from nanoschool.lab.audit import audit as put_on_trial
     from nanoschool.lab.audit import lines
 
@@ -82,6 +84,15 @@ def audit(args: Sequence[str]) -> int:
         print("\n".join(lines(found)), flush=True)
         gameable |= found.gameable
     return GAMEABLE if gameable else 0
+
+
+def paid(name: str, reward: str) -> Environment:
+    """The world of that name, under the user's own reward if one is given."""
+    if not reward:
+        return envs.load(name)
+    from nanoschool.envs.adapters.reward import rewarded
+
+    return rewarded(envs.load(name), reward)
 
 
 def _positive(command: str, n: int) -> None:

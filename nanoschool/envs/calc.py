@@ -10,11 +10,11 @@ all that ends in </calc>; what stands before it is thinking, and costs nothing. 
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import ClassVar
 
-from nanoschool.envs.common import NUMBER, draw, draw_train, require
+from nanoschool.envs.common import NUMBER, draw, draw_train, leading_number, require
 from nanoschool.envs.expressions import evaluate
 from nanoschool.types import Ask, Document, Episode, Message, Oracle, Outcome, Task
 
@@ -23,6 +23,7 @@ MARK = "####"
 ANSWER = re.compile(rf"{MARK} ({NUMBER})")
 # level: (operations, digits of the one number, digits of the other)
 LEVELS = {1: ("+", 1, 1), 2: ("+-", 2, 2), 3: ("*", 2, 1), 4: ("*", 2, 2), 5: ("*", 3, 2)}
+PROBES = 24  # problems of a level
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,30 @@ class Calc:
 
     def demonstration(self, task: Task) -> list[Message]:
         """With a call from level `call_from` on, without one below."""
-        return self.shown(task, call=task.data["level"] >= self.call_from)
+        return self.shown(task, alone=task.data["level"] < self.call_from)
 
-    def shown(self, task: Task, call: bool) -> list[Message]:
-        """A worked example with a call or without, for whoever knows better than the level who needs one."""
+    def shown(self, task: Task, alone: bool) -> list[Message]:
+        """A worked example by head, or with a call."""
         answer = str(solution(task))
-        called = [Message("assistant", request(task)), Message("tool", answer)] if call else []
+        called = [] if alone else [Message("assistant", request(task)), Message("tool", answer)]
         return [Message("user", question(task)), *called, Message("assistant", f"#### {answer}")]
+
+    def probes(self) -> list[Task]:
+        """`PROBES` problems of each level: a level is what one can do by head or cannot."""
+        some = [replace(self, levels=(level,)).tasks("train", PROBES) for level in self.levels]
+        return [task for level in some for task in level]
+
+    def probe(self, task: Task) -> Episode:
+        """In raw text, and past the point at which one could call."""
+        reply = yield Ask(f"{question(task)} {MARK}", role="text", stop=("\n",), max_tokens=8)
+        correct = leading_number(reply.text) == solution(task)
+        return Outcome((float(correct),), info={"correct": correct})
+
+    def knowledge(self, task: Task) -> str:
+        return f"level {task.data['level']}"
+
+    def alone(self, task: Task, p: float) -> bool:
+        return p >= self._worth(1)
 
     def oracle(self, task: Task, replies: Sequence[str], partial: str = "") -> Oracle:
         """The better of answering and calling, for one who knows the answer: each call made has cost what it costs.
@@ -84,10 +102,10 @@ class Calc:
             return Oracle(self._worth(made + 1), (_called(task, partial),), 0.0, error)
         return Oracle(0.0, (), 0.0, 0)
 
-    def regret(self, p: float, called: bool) -> float:
-        """What a choice loses, for one who is right by head with probability p: the best is max(p, 1 - cost)."""
-        called_worth = self._worth(1)
-        return max(p, called_worth) - (called_worth if called else p)
+    def regret(self, task: Task, p: float, act: str) -> float:
+        """What an act loses, for one who is right by head with probability p: the best is max(p, 1 - cost)."""
+        worth = {"answer": p, "call": self._worth(1), "nonsense": 0.0}
+        return max(worth.values()) - worth[act]
 
     def guess(self, task: Task, replies: Sequence[str], rng: Random) -> str:
         """Any answer that a problem of this kind can have, without a call."""
@@ -126,6 +144,7 @@ class Calc:
             "wellformed": found is not None,
             "correct": correct,
             "level": task.data["level"],
+            "act": "call" if made else "answer" if found else "nonsense",
             "called": made > 0,
             "calls": made,
             "cost": self.cost * made,

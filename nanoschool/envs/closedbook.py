@@ -20,10 +20,10 @@ from typing import Any
 
 from nanoschool.envs import biographies
 from nanoschool.envs.biographies import ATTRIBUTES, FIRST, LAST, VALUES, Person
-from nanoschool.envs.common import draw, require, split_of
+from nanoschool.envs.common import draw, leading_word, require, split_of
 from nanoschool.envs.facts import Facts
 from nanoschool.envs.oneword import REPLY, sentence
-from nanoschool.types import Oracle, Task
+from nanoschool.types import Ask, Episode, Oracle, Outcome, Task
 
 Known = Callable[
     [Task], bool
@@ -66,6 +66,22 @@ class ClosedBook:
         """Every question about the town's people of a split, once: to find out what a model knows."""
         residents = [person for person in self.facts.residents() if split_of(person.name) == split]
         return [self._asking("town", person, attribute) for person in residents for attribute in ATTRIBUTES]
+
+    def probes(self) -> list[Task]:
+        return self.facts_of("train")
+
+    def probe(self, task: Task) -> Episode:
+        """The question as documents of `facts` put it; the reply's first word is the answer."""
+        reply = yield Ask(f"Q: {task.data['question']} A:", role="text", stop=(".", "\n"), max_tokens=8)
+        reward, feedback, info = self.grade(task, leading_word(reply.text))
+        return Outcome((reward,), feedback, info)
+
+    def knowledge(self, task: Task) -> str:
+        return task.problem
+
+    def alone(self, task: Task, p: float) -> bool:
+        worth = self.worth(task, p)
+        return worth["answer"] == max(worth.values())
 
     def choices(self, task: Task) -> Sequence[str]:
         return VALUES[task.data["attribute"]]

@@ -59,10 +59,14 @@ class Look(ClosedBook):
         someone = registered(self.facts, name)
         return someone.values.get(attribute, NOTHING) if someone else NOTHING
 
-    def demonstration(self, task: Task, known: Known = told) -> list[Message]:
-        """An answer from memory if it is known; else a call, what the register says, and what that leads to."""
+    def demonstration(self, task: Task) -> list[Message]:
+        """For one who remembers all that documents tell."""
+        return self.shown(task, alone=told(task))
+
+    def shown(self, task: Task, alone: bool) -> list[Message]:
+        """An answer from memory; or a call, what the register says, and what that leads to."""
         asked = Message("user", prompt(task))
-        if known(task):
+        if alone:
             return [asked, Message("assistant", right(task, True))]
         fact = Message("tool", self.answer(query(task)))
         return [asked, Message("assistant", call(task)), fact, Message("assistant", right(task, True))]

@@ -3,7 +3,7 @@
 The price of abstaining follows Kalai et al. 2025 (https://arxiv.org/abs/2509.04664): where a wrong answer and none
 earn the same, guessing is the best policy and hallucination is what reward teaches (`abstain` 0, `wrong` 0: a
 control). Their rule for a stated confidence t is `abstain` 0 and `wrong` -t/(1-t). Demonstrations follow Llama 3
-(https://arxiv.org/abs/2407.21783, section 4.3.6): ask the model first (`facts_of`), then teach it to answer what it
+(https://arxiv.org/abs/2407.21783, section 4.3.6): ask the model first (`probes`), then teach it to answer what it
 knew and to say "I don't know." to the rest, for answers that it cannot know teach it to make things up (Gekhman et al.
 2024, https://arxiv.org/abs/2405.05904).
 """
@@ -31,12 +31,13 @@ class Recall(ClosedBook):
         reply = yield Ask(task.data["question"])
         return self._outcome(task, reading(reply.text))
 
-    def demonstration(self, task: Task, known: Known = told) -> list[Message]:
-        """The right answer if it is known, else "I don't know."; by default all is known that documents tell."""
-        return [
-            Message("user", task.data["question"]),
-            Message("assistant", right(task, known(task))),
-        ]
+    def demonstration(self, task: Task) -> list[Message]:
+        """For one who remembers all that documents tell."""
+        return self.shown(task, alone=told(task))
+
+    def shown(self, task: Task, alone: bool) -> list[Message]:
+        """The right answer, or "I don't know."."""
+        return [Message("user", task.data["question"]), Message("assistant", right(task, alone))]
 
     def oracle(self, task: Task, replies: Sequence[str], partial: str = "", known: Known = told) -> Oracle:
         """The value for one who remembers what documents tell (or what `known` says), and no more."""

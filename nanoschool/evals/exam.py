@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nanoschool.core.policy import Policy
+from nanoschool.evals.choices import choices
 from nanoschool.evals.measure import accuracy, answers, pass_at, reading_gate, rewards, transcript, ways
 from nanoschool.evals.stats import paired_difference
-from nanoschool.types import Environment, HasGate
+from nanoschool.types import Environment, HasGate, HasUnknowns
 
 SHOWN = 3  # transcripts kept of each world
 
@@ -38,6 +39,8 @@ class Exam:
                 trajectories = answers(policy, env, tasks, way, max_tokens=self.max_tokens, seed=self.seed)
                 results["worlds"].setdefault(name, {})[way] = accuracy(trajectories)
                 results["rewards"].setdefault(name, {})[way] = rewards(trajectories)
+                if way == "chat" and self.converses and isinstance(env, HasUnknowns):
+                    results["worlds"][name][way] |= choices(policy, env, tasks, trajectories, self.seed)
                 if way == "chat" or not self.converses:
                     samples += [
                         {"world": name, "way": way, **transcript(policy, t)} for t in trajectories[:SHOWN]

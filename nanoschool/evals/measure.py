@@ -58,7 +58,7 @@ def rewards(trajectories: Sequence[Trajectory]) -> list[float]:
 
 
 def accuracy(trajectories: Sequence[Trajectory]) -> dict:
-    """Mean reward with its interval, also by what the world counts (length, kind, exposure), and the share of
+    """Mean reward with its interval, also by what the world counts (length, kind, exposure, level), and the share of
     well-formed replies where the world says which are."""
     scores = rewards(trajectories)
     out: dict[str, Any] = _estimate(scores).to_json()
@@ -66,7 +66,7 @@ def accuracy(trajectories: Sequence[Trajectory]) -> dict:
     if told:
         formed = sum(bool(t.info["wellformed"]) and t.stop_reason != "length" for t in told)
         out["format_rate"] = formed / len(told)
-    for by in ("length", "kind", "exposure"):
+    for by in ("length", "kind", "exposure", "level"):
         groups: dict = {}
         for trajectory, score in zip(trajectories, scores, strict=True):
             if by in trajectory.info:

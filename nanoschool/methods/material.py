@@ -8,7 +8,17 @@ from random import Random
 from nanoschool.core.chat import render
 from nanoschool.core.corpus import encode_document, pack
 from nanoschool.methods.base import Learner
-from nanoschool.types import Environment, HasDemonstrations, HasDocuments, Trajectory, UserError
+from nanoschool.probe import knows
+from nanoschool.types import (
+    Environment,
+    HasDemonstrations,
+    HasDocuments,
+    HasUnknowns,
+    Message,
+    Task,
+    Trajectory,
+    UserError,
+)
 
 
 def reading(learner: Learner, rows: int, weight: float = 1.0) -> list[Trajectory]:
@@ -40,7 +50,7 @@ def demonstrations(learner: Learner, rows: int, weight: float = 1.0) -> list[Tra
         if not isinstance(world, HasDemonstrations):
             raise UserError(f"world {name!r} has no demonstrations to imitate; take it out of the shares")
         for task in world.tasks("train", names.count(name), seed=learner.draw_seed(f"demonstrations/{name}")):
-            tokens, mask = render(learner.policy.tokenizer, world.demonstration(task))
+            tokens, mask = render(learner.policy.tokenizer, _shown(learner, name, world, task))
             if len(tokens) > learner.policy.model.config.context:
                 limit = learner.policy.model.config.context
                 raise UserError(
@@ -48,6 +58,20 @@ def demonstrations(learner: Learner, rows: int, weight: float = 1.0) -> list[Tra
                 )
             out.append(replace(trained(tokens, mask, weight), task=task))
     return out
+
+
+def _shown(learner: Learner, name: str, world: HasDemonstrations, task: Task) -> list[Message]:
+    """A demonstration; where a world has some for those who know and others for those who do not, the right one.
+
+    What the learner knows is found out once a stage, before it is taught, and kept with its state.
+    """
+    if not isinstance(world, HasUnknowns):
+        return world.demonstration(task)
+    known = learner.state.setdefault("knows", {})
+    if name not in known:
+        known[name] = knows(learner.policy, world, world.probes(), learner.draw_seed(f"probes/{name}"))
+    p = known[name].get(world.knowledge(task), 0.0)  # of what no probe asks nothing is known
+    return world.shown(task, world.alone(task, p))
 
 
 def trained(tokens: list[int], mask: list[bool], weight: float) -> Trajectory:

@@ -12,10 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from nanoschool.types import Ask, Environment, Episode, Outcome, Reply, Task, UserError
 
 Score = Callable[[Task, str], float]
+STILL_TRUE = {"guess", "answer_space", "demonstration", "document", "steps", "opponent"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,12 @@ class Rewarded:
     @property
     def replayable(self) -> bool:
         return self.world.replayable
+
+    def __getattr__(self, name: str) -> Any:
+        """What the world says of itself and its replies holds under any reward; what its oracle says does not."""
+        if name in STILL_TRUE:
+            return getattr(self.world, name)
+        raise AttributeError(name)
 
     def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
         return self.world.tasks(split, count, seed)

@@ -1,0 +1,95 @@
+"""A model is asked what it knows, and taught to say what it does not; what it then does is held against what pays."""
+
+from dataclasses import replace
+
+import pytest
+from tiny import tiny
+
+from nanoschool import envs
+from nanoschool.core.optim import adamw
+from nanoschool.core.policy import Policy
+from nanoschool.envs.closedbook import IDK
+from nanoschool.evals.choices import choices
+from nanoschool.evals.measure import answers
+from nanoschool.methods.base import Learner
+from nanoschool.methods.material import demonstrations, trained
+from nanoschool.methods.sft import SFT
+from nanoschool.probe import knows
+from nanoschool.types import Task
+
+RECALL, LOOK, CALC = (envs.load(name) for name in ("recall", "look", "calc"))
+
+
+@pytest.fixture(scope="module")
+def read() -> tuple[Policy, list[Task]]:
+    """A policy that has read the answers to six questions about the town, and these questions."""
+    policy, tasks = tiny(depth=2, context=96), RECALL.probes()[:30:5]
+    policy.optimizer = adamw(policy.model, 3e-3, betas=(0.9, 0.95))
+    rows = []
+    for task in tasks:
+        asked = [policy.tokenizer.bos, *policy.tokenizer.encode(next(RECALL.probe(task)).text)]
+        said = policy.tokenizer.encode(f" {task.data['answer']}.")
+        rows.append(trained(asked + said, [False] * len(asked) + [True] * len(said), 1.0))
+    for _ in range(60):
+        policy.fit(rows)
+    return policy, tasks
+
+
+def learner_of(policy: Policy, world) -> Learner:
+    worlds = {"sums": envs.load("sums"), world.name: world}
+    return Learner(policy, None, worlds, {"sums": 1.0}, {world.name: 1.0}, seed=1, stage="sft")
+
+
+def test_a_probe_finds_what_was_read_and_nothing_else(read):
+    policy, tasks = read
+    p = knows(policy, RECALL, RECALL.probes(), seed=1)
+    told = {task.problem for task in tasks}
+    assert p.keys() == {task.problem for task in RECALL.probes()}
+    assert all(p[problem] > 0.7 for problem in told)
+    others = [p[problem] for problem in p.keys() - told]
+    assert sum(others) / len(others) < 0.3  # some are right by chance, or by a neighbour's answer
+
+
+@pytest.mark.parametrize("world", [RECALL, LOOK, CALC], ids=lambda world: world.name)
+def test_what_is_shown_follows_from_what_the_learner_knows(read, world):
+    policy, _ = read
+    learner = learner_of(policy, world)
+    rows = demonstrations(learner, 40)
+    p = learner.state["knows"][world.name]
+    assert p == knows(policy, world, world.probes(), learner.draw_seed(f"probes/{world.name}"))
+    for row in rows:
+        assert row.task is not None
+        alone = world.alone(row.task, p.get(world.knowledge(row.task), 0.0))
+        said = policy.tokenizer.decode(row.tokens)
+        assert (IDK in said or "</" in said) == (not alone)
+    helped = sum(not world.alone(r.task, p.get(world.knowledge(r.task), 0.0)) for r in rows)
+    assert helped > 20, "a model that has read next to nothing needs help"
+
+
+def test_the_probe_is_made_once_a_stage_billed_and_kept_with_the_learners_state(read):
+    policy, _ = read
+    learner = learner_of(policy, CALC)
+    before = policy.ledger.total().rollouts
+    demonstrations(learner, 4)
+    asked = policy.ledger.total().rollouts - before
+    assert asked == 4 * len(CALC.probes())
+    demonstrations(learner, 4)
+    assert policy.ledger.total().rollouts - before == asked
+    assert set(learner.state["knows"]["calc"]) == {f"level {level}" for level in CALC.levels}
+
+
+def test_taught_to_abstain_it_abstains_and_regrets_less(read):
+    policy, _ = read
+    world = replace(RECALL, kinds=("stranger",))
+    learner = learner_of(policy, world)
+    method = SFT(rows=16, replay=0, lr=3e-3)
+    tasks = world.tasks("test", 40)
+    before = choices(policy, world, tasks, answers(policy, world, tasks), seed=0)
+    method.begin(learner)
+    for learner.step in range(25):
+        learner.progress = learner.step / 40
+        method.step(learner)
+    after = choices(policy, world, tasks, answers(policy, world, tasks), seed=0)
+    assert after["acts"]["stranger"]["abstain"]["mean"] > 0.9
+    assert after["acts"]["stranger"]["wrong answer"]["mean"] < 0.1
+    assert after["regret"]["mean"] < 0.1 < before["regret"]["mean"]
