@@ -44,8 +44,19 @@ def choose(device: str = "auto", threads: int = 0) -> Machine:
     count = threads or _allowed()
     torch.set_num_threads(count)
     capability = torch.backends.cpu.get_cpu_capability()
-    name = torch.cuda.get_device_name() if chosen == "cuda" else f"{capability}"
+    name = torch.cuda.get_device_name() if chosen == "cuda" else capability
+    if compute_dtype(chosen) == torch.bfloat16:
+        name += ", bfloat16"
     return Machine(chosen, count, torch.__version__, name)
+
+
+def compute_dtype(device: str | torch.device) -> torch.dtype:
+    """What a device multiplies matrices fastest in: bfloat16 where it has instructions for that, else float32."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    has = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if kind == "cpu" and has else torch.float32
 
 
 def _allowed() -> int:

@@ -26,7 +26,9 @@ class RMSNorm(nn.Module):
         self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        return F.rms_norm(
+            x.float(), self.weight.shape, self.weight, self.eps
+        )  # in float32 under autocast too
 
 
 class Attention(nn.Module):

@@ -1,18 +1,27 @@
 """Optimizers: Muon (Jordan 2024; 2502.16982) for the matrices of the layers, AdamW (1711.05101) for the rest.
 
-What we changed from Muon: matrices of one shape are orthogonalised together, in one batched product, and in
-float32 (a tiny model pays nothing for it, and its runs are reproducible to the bit).
+What we changed from Muon: matrices of one shape are orthogonalised together, in one batched product; in bfloat16, as in
+the original, only where the device has instructions for it.
 """
 
 import torch
 from torch import Tensor, nn
 
+from nanoschool.core.device import compute_dtype
+
 
 class Muon(torch.optim.Optimizer):
     """Momentum, made orthogonal by five Newton-Schulz steps; all parameters are matrices."""
 
-    def __init__(self, params: list[nn.Parameter], lr: float, momentum: float = 0.9) -> None:
+    def __init__(
+        self,
+        params: list[nn.Parameter],
+        lr: float,
+        momentum: float = 0.9,
+        dtype: torch.dtype = torch.float32,  # of the Newton-Schulz steps
+    ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # ty: ignore[incompatible-method-override] (takes no closure)
@@ -28,7 +37,9 @@ class Muon(torch.optim.Optimizer):
                     buffer.lerp_(grad, 1 - group["momentum"])
                     updates.append(torch.lerp(grad, buffer, group["momentum"]))  # Nesterov
                 scale = max(1.0, shape[0] / shape[1]) ** 0.5
-                for (p, _), update in zip(pairs, orthogonal(torch.stack(updates)), strict=True):
+                for (p, _), update in zip(
+                    pairs, orthogonal(torch.stack(updates).to(self.dtype)).float(), strict=True
+                ):
                     p.add_(update, alpha=-group["lr"] * scale)
 
 
@@ -89,7 +100,8 @@ def muon_adamw(
         {"params": [p for n, p in named.items() if "embed_tokens" in n], "lr": embedding_lr},
         {"params": [p for n, p in named.items() if p.ndim == 1 or "lm_head" in n], "lr": gain_lr},
     ]
-    return Optimizer([Muon(matrices, lr), torch.optim.AdamW(rest, betas=(0.9, 0.95), weight_decay=0.0)], clip)
+    muon = Muon(matrices, lr, dtype=compute_dtype(matrices[0].device))
+    return Optimizer([muon, torch.optim.AdamW(rest, betas=(0.9, 0.95), weight_decay=0.0)], clip)
 
 
 def adamw(model: nn.Module, lr: float, betas: tuple[float, float], clip: float = 1.0) -> Optimizer:

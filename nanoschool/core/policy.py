@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nanoschool.core.batch import Batch, Totals, weighted_nll
+from nanoschool.core.device import compute_dtype
 from nanoschool.core.engine import Session
 from nanoschool.core.model import GPT
 from nanoschool.core.optim import Optimizer
@@ -40,6 +41,11 @@ class Policy:
     @property
     def device(self) -> str:
         return str(self.model.cos.device)
+
+    @property
+    def fast(self) -> torch.dtype:
+        """What matrix products are fastest in here."""
+        return compute_dtype(self.device)
 
     def open(self, seed: int = 0, temperature: float = 1.0) -> Session:
         """An engine session on the present weights."""
@@ -84,9 +90,13 @@ class Policy:
         epochs: int = 1,
         minibatches: int = 1,
         seed: int = 0,
+        dtype: torch.dtype = torch.float32,
     ) -> dict[str, float]:
         """Optimizer steps on `data` at `scale` times the learning rate; one step for each minibatch of each epoch,
         whose rows are drawn by `seed`.
+
+        `dtype` is that of the matrix products, `self.fast` for tokens that nobody sampled; what was sampled is fitted as
+        it was sampled, in float32. Weights and their sums are float32 either way.
 
         Returns the mean loss and gradient norm. Raises Diverged before the weights are touched by a NaN.
         """
@@ -106,7 +116,8 @@ class Policy:
                 for micro in mini.micro(self.micro_tokens):
                     self._charge(micro, passes=3, trained=int(micro.mask.sum()))
                     micro = micro.to(self.device)
-                    part = loss(self._forward(micro), micro, totals)
+                    with torch.autocast(self.model.cos.device.type, dtype, enabled=dtype != torch.float32):
+                        part = loss(self._forward(micro), micro, totals)
                     if not torch.isfinite(part):
                         self.model.zero_grad(set_to_none=True)
                         raise Diverged(f"loss is {float(part.detach())}", mini)

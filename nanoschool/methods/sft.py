@@ -41,7 +41,9 @@ class SFT(Method):
 
     def fit(self, learner: Learner, trajectories: list[Trajectory]) -> dict[str, float]:
         scale = trapezoid(learner.progress, self.warmup, self.cooldown)
-        return learner.policy.fit(trajectories, scale=scale) | {"lr": self.lr * scale}
+        return learner.policy.fit(trajectories, scale=scale, dtype=learner.policy.fast) | {
+            "lr": self.lr * scale
+        }
 
 
 METHOD = SFT
