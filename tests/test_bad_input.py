@@ -49,7 +49,7 @@ def make(folder: Path, files: dict[str, bytes | str]) -> Path:
 
 TEXTS: dict[str, tuple[dict[str, bytes | str], str, str]] = {  # files, what is named by --text, what is said
     "a missing path": ({}, "nowhere", "nowhere: no such file or folder"),
-    "an empty folder": ({"x/.hidden.txt": "a"}, "x", "x: holds no .txt, .md, .jsonl, .jsonl.gz file"),
+    "an empty folder": ({"x/.hidden.txt": "a"}, "x", "x: holds no .txt, .md, .jsonl, .jsonl.gz, .parquet file"),
     "a binary file": ({"x/a.txt": b"good text\0"}, "x", "a.txt: is binary (a zero byte at byte offset 9)"),
     "not UTF-8": ({"x/a.txt": "b" * 40 + "\n", "x/b.md": b"caf\xe9"}, "x", "b.md: is not UTF-8 text at byte offset 3"),
     "a line that is no JSON": ({"a.jsonl": LINE + "{oops\n"}, "a.jsonl", "a.jsonl:2: is not JSON"),
