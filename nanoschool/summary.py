@@ -4,13 +4,20 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
+from nanoschool.evals.choices import by_knowledge
 from nanoschool.evals.exam import gain
 from nanoschool.folder import Folder
 from nanoschool.plan import Settings
 from nanoschool.saving import Progress
 from nanoschool.types import UserError
 
-HIDDEN = ("rewards", "compression", "seconds")  # of an exam: each problem's reward stays in exam-STAGE.json
+HIDDEN = (
+    "rewards",
+    "knows",
+    "acts",
+    "compression",
+    "seconds",
+)  # of an exam: what it says of each problem stays there
 
 
 def summarise(settings: Settings, folder: Folder, at: Progress, about: Mapping[str, Any]) -> None:
@@ -20,6 +27,14 @@ def summarise(settings: Settings, folder: Folder, at: Progress, about: Mapping[s
         if not exam:
             raise UserError(f"{folder.path / f'exam-{name}.json'}: is missing; restore it, or run anew")
     order = list(exams)
+    for exam in (
+        exams.values()
+    ):  # what the first stage knew is what the later ones were to keep, or to be silent about
+        for name, ways in exam["acts"].items():
+            for way, acts in ways.items():
+                exam["worlds"][name][way]["acts_by_knowledge"] = by_knowledge(
+                    acts, exams[order[0]]["knows"][name]
+                )
     gains = [
         gain(exams, before, after, settings.stages[after].env)
         for before, after in pairwise(order)

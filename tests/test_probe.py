@@ -9,7 +9,7 @@ from nanoschool import envs
 from nanoschool.core.optim import adamw
 from nanoschool.core.policy import Policy
 from nanoschool.envs.closedbook import IDK
-from nanoschool.evals.choices import choices
+from nanoschool.evals.choices import by_knowledge, choices, did, right_alone
 from nanoschool.evals.measure import answers
 from nanoschool.methods.base import Learner
 from nanoschool.methods.material import demonstrations, trained
@@ -84,12 +84,33 @@ def test_taught_to_abstain_it_abstains_and_regrets_less(read):
     learner = learner_of(policy, world)
     method = SFT(rows=16, replay=0, lr=3e-3)
     tasks = world.tasks("test", 40)
-    before = choices(policy, world, tasks, answers(policy, world, tasks), seed=0)
+
+    def measured() -> dict:
+        return choices(world, tasks, answers(policy, world, tasks), right_alone(policy, world, tasks, seed=0))
+
+    before = measured()
     method.begin(learner)
     for learner.step in range(25):
         learner.progress = learner.step / 40
         method.step(learner)
-    after = choices(policy, world, tasks, answers(policy, world, tasks), seed=0)
-    assert after["acts"]["stranger"]["abstain"]["mean"] > 0.9
-    assert after["acts"]["stranger"]["wrong answer"]["mean"] < 0.1
+    after = measured()
+    acts = after["acts_by_kind"]["stranger"]
+    assert acts["abstain"]["mean"] > 0.9 and acts["abstain"]["n"] == 40
+    assert sum(share["mean"] for share in acts.values()) == pytest.approx(1.0)
     assert after["regret"]["mean"] < 0.1 < before["regret"]["mean"]
+
+
+def test_acts_are_sorted_by_what_the_world_says_and_by_what_was_known(read):
+    policy, tasks = read
+    attempts = answers(policy, RECALL, tasks, way="worked")
+    acts = did(attempts)
+    assert set(acts) <= {"right", "wrong", "abstain", "nonsense"} and acts.count("right") > 3
+    p = right_alone(policy, RECALL, tasks, seed=0)
+    found = choices(RECALL, tasks, attempts, p)
+    exposures = [str(task.data["exposure"]) for task in tasks]
+    assert set(found["acts_by_exposure"]) == set(exposures)
+    for exposure, shares in found["acts_by_exposure"].items():
+        assert shares["right"]["n"] == exposures.count(exposure)
+    known = by_knowledge(acts, [1.0] * 3 + [0.5] * (len(tasks) - 3))
+    assert known["known"]["right"]["mean"] == acts[:3].count("right") / 3
+    assert known["unknown"]["right"]["n"] == len(tasks) - 3

@@ -10,6 +10,7 @@ import ast
 import os
 import resource
 import sys
+from contextlib import suppress
 from typing import Any, BinaryIO, NoReturn
 
 MEMORY = 512 << 20
@@ -47,8 +48,11 @@ def judge(secret: str, answers: BinaryIO, calls: BinaryIO, verdicts: BinaryIO) -
     """Run `check(candidate)` of /box/check.py, where candidate asks the other box; then write the secret."""
 
     def candidate(*arguments: Any) -> Any:
-        calls.write(repr(arguments).encode() + b"\n")
-        calls.flush()
+        with suppress(
+            BrokenPipeError
+        ):  # an ended program is told of below, by the answer that it does not give
+            calls.write(repr(arguments).encode() + b"\n")
+            calls.flush()
         line = answers.readline(LINE)
         if not line.endswith(b"\n"):
             raise ProgramError("the program ended, or said too much, before it answered")

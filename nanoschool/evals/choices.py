@@ -1,39 +1,67 @@
 """choices: what a policy does where it may answer, ask a tool or say that it does not know, beside what would pay best."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from nanoschool.core.policy import Policy
 from nanoschool.evals.stats import mean_interval, proportion
 from nanoschool.probe import knows
 from nanoschool.types import HasUnknowns, Task, Trajectory
 
+SORTED_BY = ("kind", "level", "exposure")  # of an outcome's info
+
+
+def right_alone(policy: Policy, world: HasUnknowns, tasks: Sequence[Task], seed: int) -> list[float]:
+    """For each task, the probability that the policy is right about it without help."""
+    known = knows(policy, world, tasks, seed)
+    return [known[world.knowledge(task)] for task in tasks]
+
+
+def did(attempts: Iterable[Trajectory]) -> list[str]:
+    """What each attempt did: its act, where an answer without help is "right" or "wrong"."""
+    return [
+        ("right" if attempt.info["correct"] else "wrong")
+        if attempt.info["act"] == "answer"
+        else attempt.info["act"]
+        for attempt in attempts
+    ]
+
 
 def choices(
-    policy: Policy, world: HasUnknowns, tasks: Sequence[Task], attempts: Sequence[Trajectory], seed: int
+    world: HasUnknowns, tasks: Sequence[Task], attempts: Sequence[Trajectory], p: Sequence[float]
 ) -> dict:
-    """The share of each act, by the task's kind or level where it has one; hallucinations; and the mean regret.
+    """The mean regret, how much is known, and the share of each act by whatever the world sorts its tasks by.
 
-    Regret is what the acts lose against the best act for one who is right with the probability that the policy itself
-    has, asked the same questions without help: a call pays where 1 - p exceeds its cost.
+    Regret is what the acts lose against the best act for one who is right with the probabilities `p` that the policy
+    itself has without help: a call pays where 1 - p exceeds its cost.
     """
-    p = knows(policy, world, tasks, seed)
-    groups: dict[str, list[Trajectory]] = {}
-    lost = []
-    for task, attempt in zip(tasks, attempts, strict=True):
-        group = str(attempt.info.get("kind", attempt.info.get("level", "all")))
-        groups.setdefault(group, []).append(attempt)
-        lost.append(world.regret(task, p[world.knowledge(task)], attempt.info["act"]))
+    acts = did(attempts)
+    lost = [
+        world.regret(task, right, attempt.info["act"])
+        for task, attempt, right in zip(tasks, attempts, p, strict=True)
+    ]
+    out = {"regret": mean_interval(lost).to_json(), "knows": mean_interval(p).to_json()}
+    for by in SORTED_BY:
+        if all(by in attempt.info for attempt in attempts):
+            out[f"acts_by_{by}"] = shares(acts, [str(attempt.info[by]) for attempt in attempts])
+    return out
+
+
+def by_knowledge(acts: Sequence[str], p: Sequence[float]) -> dict[str, dict]:
+    """The share of each act where one was right without help more often than not, and where one was not."""
+    return shares(acts, ["known" if right > 0.5 else "unknown" for right in p])
+
+
+def shares(acts: Sequence[str], groups: Sequence[str]) -> dict[str, dict]:
+    """{group: {act: its share with interval and n}}, for the acts that occurred in any group."""
+    found: Mapping[str, list[str]] = {group: [] for group in sorted(set(groups), key=_in_order)}
+    for act, group in zip(acts, groups, strict=True):
+        found[group].append(act)
+    occurred = sorted(set(acts))
     return {
-        "regret": mean_interval(lost).to_json(),
-        "knows": mean_interval([p[world.knowledge(task)] for task in tasks]).to_json(),
-        "acts": {group: _shares(some) for group, some in sorted(groups.items())},
+        group: {act: proportion(some.count(act), len(some)).to_json() for act in occurred}
+        for group, some in found.items()
     }
 
 
-def _shares(attempts: Sequence[Trajectory]) -> dict:
-    """The share of each act that occurred, and of answers that were made up."""
-    n = len(attempts)
-    acts = sorted({attempt.info["act"] for attempt in attempts})
-    shares = {act: proportion(sum(a.info["act"] == act for a in attempts), n).to_json() for act in acts}
-    made_up = sum(a.info["act"] == "answer" and not a.info["correct"] for a in attempts)
-    return shares | {"wrong answer": proportion(made_up, n).to_json()}
+def _in_order(group: str) -> tuple[int, str]:
+    return (int(group), "") if group.isdecimal() else (-1, group)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nanoschool.core.policy import Policy
-from nanoschool.evals.choices import choices
+from nanoschool.evals.choices import choices, did, right_alone
 from nanoschool.evals.measure import accuracy, answers, pass_at, reading_gate, rewards, transcript, ways
 from nanoschool.evals.stats import paired_difference
 from nanoschool.types import Environment, HasGate, HasUnknowns
@@ -29,18 +29,28 @@ class Exam:
     seed: int = 0
 
     def sit(self, policy: Policy) -> tuple[dict, list[dict]]:
-        """(results, transcripts). Results hold every problem's reward, so that stages can be paired by problem."""
-        results: dict = {"worlds": {}, "passk": {}, "passk_format": {}, "rewards": {}}
+        """(results, transcripts). Results hold every problem's reward and act, so that stages can be paired by problem."""
+        results: dict = {
+            "worlds": {},
+            "passk": {},
+            "passk_format": {},
+            "rewards": {},
+            "knows": {},
+            "acts": {},
+        }
         samples = []
         for name, env in self.worlds.items():
             tasks = env.tasks("test", self.problems, seed=self.seed)
+            if isinstance(env, HasUnknowns):
+                results["knows"][name] = right_alone(policy, env, tasks, self.seed)
             # a model that converses is asked in the formats of the text only where a gain is to be held against them
             for way in ["chat"] if self.converses and name not in self.practised else ways(env):
                 trajectories = answers(policy, env, tasks, way, max_tokens=self.max_tokens, seed=self.seed)
                 results["worlds"].setdefault(name, {})[way] = accuracy(trajectories)
                 results["rewards"].setdefault(name, {})[way] = rewards(trajectories)
-                if way == "chat" and self.converses and isinstance(env, HasUnknowns):
-                    results["worlds"][name][way] |= choices(policy, env, tasks, trajectories, self.seed)
+                if isinstance(env, HasUnknowns):
+                    results["acts"].setdefault(name, {})[way] = did(trajectories)
+                    results["worlds"][name][way] |= choices(env, tasks, trajectories, results["knows"][name])
                 if way == "chat" or not self.converses:
                     samples += [
                         {"world": name, "way": way, **transcript(policy, t)} for t in trajectories[:SHOWN]

@@ -6,7 +6,7 @@ from html import escape
 import matplotlib
 from matplotlib.figure import Figure
 
-from nanoschool.report import accuracy, headline, learning, reach, tables, transcripts
+from nanoschool.report import accuracy, headline, learning, reach, tables, transcripts, unknowns
 from nanoschool.report.reading import Run
 from nanoschool.report.scores import NUMBERS, ns, passk, score, worlds
 from nanoschool.report.sheet import SHEET
@@ -37,6 +37,7 @@ def _body(run: Run) -> Iterator[str]:
     yield from _section("What practice changed", _gain(run))
     yield from _section("How it learned", _learning(run))
     yield from _section("Does it read?", _gate(run))
+    yield from _section("Does it know what it knows?", _unknowns(run))
     yield from _section("Against compressors", _compression(run))
     yield from _section("In its own words", _transcripts(run))
     yield from _section("What it cost", _ledger(run))
@@ -151,6 +152,16 @@ def _gate(run: Run) -> Iterator[str]:
         yield (
             "<p>Rule-books that no training text held stand in the prompt; the model looks answers up in them. If it reads, "
             "it is right with the book and at chance when the book is shuffled.</p>"
+        )
+        yield found
+
+
+def _unknowns(run: Run) -> Iterator[str]:
+    if found := unknowns.unknowns_table(run):
+        yield (
+            "<p>What it does with questions that it can answer and with those that it cannot. Known is what the first "
+            "stage got right more often than not, asked four times without help. Regret is the reward lost against "
+            "whoever knows as much and always does what pays most.</p>"
         )
         yield found
 

@@ -1,0 +1,80 @@
+"""What it knows, and what it does where it does not: answers, makes something up, says so, or asks a tool."""
+
+from collections.abc import Iterator
+from html import escape
+
+from nanoschool.report.node import Node
+from nanoschool.report.reading import Run
+from nanoschool.report.scores import Score, interval, percent, score
+from nanoschool.report.tables import row, stage_name, table
+
+GROUPS = {
+    "knowledge": "",
+    "kind": "",
+    "level": "level ",
+    "exposure": "told of in the proportion ",
+}  # how a world sorts its tasks, and what its report says before the sort's name
+WORDS = {
+    "right": "right",
+    "wrong": "wrong",
+    "abstain": "says it does not know",
+    "look": "looks it up",
+    "call": "calculates",
+    "nonsense": "neither",
+}
+
+
+def unknowns_table(run: Run) -> str:
+    """A row for every world and group of tasks, a column for every stage: the share of each act; then the regret."""
+    rows = [line for world in _worlds(run) for line in _rows(run, world)]
+    return table(["", *map(stage_name, run.stages)], rows) if rows else ""
+
+
+def _worlds(run: Run) -> list[str]:
+    return list(
+        dict.fromkeys(
+            world for stage in run.stages for world in _exam(run, stage) if _said(run, stage, world)
+        )
+    )
+
+
+def _exam(run: Run, stage: str) -> Node:
+    return run.summary.node("stages").node(stage).node("worlds")
+
+
+def _said(run: Run, stage: str, world: str) -> Node:
+    """What a stage did in the chat format; before it converses, in that of the text it has read, where there is one."""
+    forms = _exam(run, stage).node(world)
+    told = [forms.node(form) for form in forms if forms.node(form).node("acts_by_knowledge")]
+    spoke = [form for form in told if form.number("format_rate")]
+    return (spoke or told or [Node({}, forms.where)])[-1]
+
+
+def _rows(run: Run, world: str) -> Iterator[str]:
+    said = {stage: _said(run, stage, world) for stage in run.stages}
+    for by, before in GROUPS.items():
+        found = {stage: node.node(f"acts_by_{by}") for stage, node in said.items()}
+        for group in dict.fromkeys(group for node in found.values() for group in node):
+            name = f"{world} · {before}{group}"
+            yield row([escape(name), *(_acts(found[stage].node(group)) for stage in run.stages)])
+    regrets = [_number(score(said[stage].node("regret"))) for stage in run.stages]
+    yield row([escape(f"{world} · regret"), *regrets], "sum")
+
+
+def _acts(node: Node) -> str:
+    """The shares of acts, the largest first; those that occurred nowhere in the group are left out."""
+    found = {act: s for act in node if (s := score(node.node(act))) is not None}
+    lines = [
+        f"{percent(s.mean)} {escape(WORDS.get(act, act))} <small>{interval(s)}</small>"
+        for act, s in sorted(found.items(), key=lambda pair: -pair[1].mean)
+        if s.mean
+    ]
+    n = next((s.n for s in found.values()), None)
+    return "<br>".join(lines) + (f"<small>n = {n}</small>" if n else "")
+
+
+def _number(s: Score | None) -> str:
+    if s is None:
+        return ""
+    between = "" if s.low is None or s.high is None else f"<small>[{s.low:.3f}, {s.high:.3f}]</small>"
+    return f"{s.mean:.3f}{between}<small>n = {s.n}</small>"
