@@ -156,9 +156,10 @@ def read_problems(name: str, text: str) -> Iterator[str]:
             arms.append(arm)
         yield f"pathstar {start}: {' '.join(sorted(arms))} to {goal}"
     elif name == "calc":
-        a, op, b = re.match(r"(\d+)([-+*])(\d+)=\?", line).groups()
+        a, op, b = re.match(r"Calculate (\d+)([-+*])(\d+)\.", line).groups()
         low, high = sorted((int(a), int(b)))
-        yield f"calc {high}-{low}" if op == "-" else f"calc {low}{op}{high}"
+        world = "calc" if op == "*" else "sums"
+        yield f"{world} {high}-{low}" if op == "-" else f"{world} {low}{op}{high}"
     else:
         yield f"rewrite {re.match(r'[a-z]+: (.*?)[.] ', line)[1]}"
 
@@ -597,6 +598,15 @@ def test_demonstrations_call_by_difficulty_or_as_told():
     assert set(levels) == {1, 2, 3, 4, 5} and min(levels.values()) > 25
 
 
+def test_what_sums_holds_out_is_held_out_here_too():
+    held_out = {task.problem for task in envs.load("sums").tasks("test", 400)}
+    world, told = envs.load("calc"), []
+    for seed in range(4000):
+        told += read_problems("calc", text_of(world.document(Random(seed))))
+    assert len({problem for problem in told if problem.startswith("sums")}) > 500
+    assert not held_out & set(told)
+
+
 def test_regret_is_zero_for_one_who_calls_where_the_head_is_worse_than_the_cost():
     world = envs.load("calc")
     (task,) = world.tasks("train", 1)
@@ -618,11 +628,11 @@ def test_the_tools_answer_is_not_learned_and_raw_text_plays_the_same():
             assert learned != before.endswith("</calc>")
             assert learned or said == f" {evaluate(re.search(r'<calc>(.*)</calc>', before)[1])}"
         if has_call:
-            question, _, request = document[0][0].partition(" ")
-            a, op, b = re.match(r"(\d+)([-+*])(\d+)", question).groups()
+            question, _, request = document[0][0].partition(". ")
+            a, op, b = re.fullmatch(r"Calculate (\d+)([-+*])(\d+)", question).groups()
             task = Task("calc", "", {"a": int(a), "b": int(b), "op": op, "level": 5})
             asks, outcome = perform(world.complete(task, "worked"), [f" {request}", document[2][0]])
-            assert [ask.text for ask in asks] == [question, document[1][0]] and outcome.rewards == (0.9,)
+            assert [ask.text for ask in asks] == [f"{question}.", document[1][0]] and outcome.rewards == (0.9,)
             assert all(ask.role == "text" for ask in asks)
     assert 40 < called < 140
 
