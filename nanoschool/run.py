@@ -17,6 +17,7 @@ from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.envs.adapters.reward import rewarded
 from nanoschool.evals.exam import Exam
 from nanoschool.evals.measure import accuracy, answers
+from nanoschool.exposure import exposure
 from nanoschool.folder import Folder
 from nanoschool.interrupt import Interrupted
 from nanoschool.ledger import Budget, Ledger
@@ -107,8 +108,15 @@ class School:
             "vocab": self.policy.model.config.vocab,
             "context": self.policy.model.config.context,
             **self.machine.to_json(),
+            "exposure": self._exposure(),
         }
         summarise(self.settings, self.folder, self.at, about)
+
+    def _exposure(self) -> dict:
+        """How often the stages that only read have told each fact."""
+        read = [name for name, stage in self.settings.stages.items() if not stage.method.converses]
+        tokens = sum(self.ledger.total(name).tokens for name in read)
+        return exposure(self.reading.shares, self.settings.worlds, self.reading.tokenizer, tokens)
 
     def _stage(self, name: str, resume: checkpoint.Checkpoint | None) -> None:
         plan = self.settings.stages[name]

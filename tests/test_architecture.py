@@ -20,6 +20,7 @@ ALLOWED: dict[
     "probe": {"types", "core", "rollout"},
     "methods": {"types", "credit", "core", "rollout", "probe"},
     "evals": {"types", "core", "rollout", "probe"},
+    "exposure": {"types", "core", "envs", "evals"},
     "folder": {"types", "core"},
     "interrupt": set(),
     "saving": {"types", "core", "folder"},

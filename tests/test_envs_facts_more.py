@@ -1,6 +1,7 @@
 """What the worlds around facts owe: two hops, abstention and its price, the register, and what must be made up."""
 
 import re
+from collections import Counter
 from dataclasses import replace
 from hashlib import sha256
 from random import Random
@@ -9,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import perform, score, text_of
+from tiny import tiny
 
 from nanoschool import envs
 from nanoschool.envs import closedbook, twohop
 from nanoschool.envs.common import split_of
 from nanoschool.evals import singleton
+from nanoschool.exposure import exposure
 from nanoschool.types import Reply, UserError
 
 IDK = "I don't know."
@@ -444,3 +447,23 @@ def test_the_bound_holds_for_a_calibrated_model_and_says_nothing_of_small_sample
     assert 0.1 < bound < error < 0.4
     assert singleton.calibrated_bound(counts[:1000], 16) < 0
     assert singleton.calibrated_bound([], 16) == 0.0
+
+
+def test_what_a_reading_tells_is_what_its_documents_tell():
+    """The expected tellings against those counted in as many documents as fit into the tokens."""
+    town, tokenizer = envs.load("facts"), tiny().tokenizer
+    tokens = 60_000
+    found = exposure(
+        {"facts": 1.0, "sums": 2.0}, {"facts": town, "sums": envs.load("sums")}, tokenizer, tokens
+    )
+    counts, rng, read = Counter(), Random("another"), 0
+    names = {person.name: person.exposure for person in town.residents()}
+    while read < tokens / 3:
+        text = "".join(said for said, _ in town.document(rng))
+        read += len(tokenizer.encode(text)) + 1
+        counts.update(name for name in names if name in text)
+    assert sum(counts.values()) == pytest.approx(found["sightings"], rel=0.15)
+    often = [counts[name] for name, weight in names.items() if weight == 512]
+    assert sum(often) / len(often) == pytest.approx(found["told"]["512"], rel=0.2)
+    assert found["floor"]["0"] == 15 / 16 > found["floor"]["8"] > found["floor"]["512"]
+    assert exposure({"sums": 1.0}, {"sums": envs.load("sums")}, tokenizer, tokens) == {}

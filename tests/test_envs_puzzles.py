@@ -595,7 +595,7 @@ def test_demonstrations_call_by_difficulty_or_as_told():
             assert outcome.rewards == (pytest.approx(0.9 if called else 1.0),)
             low, high = calculator.bounds(task)
             assert low <= calculator.solution(task) <= high
-    assert set(levels) == {1, 2, 3, 4, 5} and min(levels.values()) > 25
+    assert set(levels) == {1, 2, 3, 4, 5} and min(levels.values()) > 15
 
 
 def test_what_sums_holds_out_is_held_out_here_too():
@@ -632,7 +632,9 @@ def test_the_tools_answer_is_not_learned_and_raw_text_plays_the_same():
             a, op, b = re.fullmatch(r"Calculate (\d+)([-+*])(\d+)", question).groups()
             task = Task("calc", "", {"a": int(a), "b": int(b), "op": op, "level": 5})
             asks, outcome = perform(world.complete(task, "worked"), [f" {request}", document[2][0]])
-            assert [ask.text for ask in asks] == [f"{question}.", document[1][0]] and outcome.rewards == (0.9,)
+            assert [ask.text for ask in asks] == [f"{question}.", document[1][0]] and outcome.rewards == (
+                0.9,
+            )
             assert all(ask.role == "text" for ask in asks)
     assert 40 < called < 140
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from synthetic_run import ledger, summary, write_run
+from synthetic_run import estimate, ledger, summary, write_run
 
 from nanoschool import report
 from nanoschool.report.picture import picture
@@ -148,6 +148,43 @@ def test_elicitation_is_called_so(run, tmp_path):
     html = report.write(folder).read_text()
     assert "elicitation; best before: 86.0 %" in html  # in the headline too
     assert "<b>Elicitation.</b> Practice does not beat" in html and "-1.0 points [-5.0, 3.0]" in html
+
+
+def acts(**shares: float) -> dict:
+    return {act: estimate(share, 40) for act, share in shares.items()}
+
+
+def test_what_it_knows_stands_beside_what_it_was_told(tmp_path):
+    folder = write_run(tmp_path / "knowing")
+    told = summary()
+    asked = {"knowledge": {"known": acts(right=0.9, wrong=0.1), "unknown": acts(wrong=1.0, right=0.0)}}
+    base = {"exposure": {"0": acts(wrong=0.95, right=0.05), "8": acts(wrong=0.25, right=0.75)}}
+    for stage, form, found in (
+        ("pretrain", "chat", asked),
+        ("pretrain", "worked", asked | base),
+        ("sft", "chat", {"knowledge": {"unknown": acts(abstain=0.8, wrong=0.2)}}),
+    ):
+        measured = {f"acts_by_{by}": groups for by, groups in found.items()}
+        measured |= estimate(0.3) | {
+            "regret": estimate(0.1234),
+            "format_rate": float(form != "chat" or stage == "sft"),
+        }
+        told["stages"][stage]["worlds"].setdefault("recall", {})[form] = measured
+    told["exposure"] = {
+        "sightings": 7000, "singleton_rate": 0.0055, "told": {"0": 0.0, "8": 6.3}, "floor": {"0": 0.9375, "8": 0.0018}
+    }  # fmt: skip
+    (folder / "summary.json").write_text(json.dumps(told))
+    page = Page(report.write(folder).read_text())
+    said = " ".join(" ".join(page.text).split())
+    assert "Does it know what it knows?" in page.headings
+    assert "80.0 % says it does not know" in said and "0.123" in said and "recall · unknown" in said
+    assert (
+        "errs on 25.0 % (n = 40)" in said and "Of 7,000 tellings 0.55 %" in said
+    )  # by exposure: 0 weighs nothing
+    assert re.search(r"8 6\.3 25\.0 % .* n = 40 0\.2 %", said)
+    del told["exposure"]
+    (folder / "summary.json").write_text(json.dumps(told))
+    assert "tellings" not in report.write(folder).read_text()
 
 
 def test_the_picture_stands_alone_and_turns_dark(run):

@@ -164,6 +164,7 @@ def _unknowns(run: Run) -> Iterator[str]:
             "whoever knows as much and always does what pays most.</p>"
         )
         yield found
+        yield unknowns.bounds(run)
 
 
 def _compression(run: Run) -> Iterator[str]:

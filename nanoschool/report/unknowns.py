@@ -30,6 +30,53 @@ def unknowns_table(run: Run) -> str:
     return table(["", *map(stage_name, run.stages)], rows) if rows else ""
 
 
+def bounds(run: Run) -> str:
+    """How often facts were told, the error that must follow, and the first stage's: a paragraph and a table."""
+    told = run.summary.node("exposure")
+    for stage in run.stages[:1]:
+        for world in _worlds(run):
+            found = _said(run, stage, world).node("acts_by_exposure")
+            if told and any(s.mean for group in found if (s := _share(found, group, "right"))):
+                return _sentence(told, found, stage, world) + _by_exposure(told, found, stage)
+    return ""
+
+
+def _sentence(told: Node, found: Node, stage: str, world: str) -> str:
+    asked = [(int(group), _share(found, group, "wrong")) for group in found]
+    total = sum(weight for weight, _ in asked)
+    error = sum(weight * (s.mean if s else 0.0) for weight, s in asked) / total if total else None
+    n = sum(s.n or 0 for weight, s in asked if s and weight)
+    return (
+        f"<p>In {escape(world)} the model of {escape(stage)} has not been taught to abstain. Over questions asked as "
+        f"often as their people were told of, it errs on {percent(error)} (n = {n}). Of "
+        f"{told.number('sightings') or 0:,.0f} tellings {percent(told.number('singleton_rate'), 2)} were the only one of "
+        f"their fact, which is about what must be made up at least (2509.04664, theorem 3). Asked equally often, the "
+        f"floor is what was never told.</p>"
+    )
+
+
+def _by_exposure(told: Node, found: Node, stage: str) -> str:
+    rows = []
+    for group in found:
+        times, floor = told.node("told").number(group), told.node("floor").number(group)
+        s = _share(found, group, "wrong")
+        wrong = (
+            f"{percent(s.mean)}<small>{interval(s)}</small><small>n = {s.n}</small>" if s else percent(0.0)
+        )
+        rows.append(row([group, f"{times:.1f}" if times is not None else "", wrong, percent(floor)]))
+    head = [
+        "exposure",
+        "times told, expected",
+        f"{stage_name(stage)} wrong",
+        "least possible, always answering",
+    ]
+    return table(head, rows)
+
+
+def _share(found: Node, group: str, act: str) -> Score | None:
+    return score(found.node(group).node(act))
+
+
 def _worlds(run: Run) -> list[str]:
     return list(
         dict.fromkeys(
