@@ -89,6 +89,12 @@ def test_tasks_follow_from_the_seed_and_are_distinct(world):
         world.tasks("trian", 1)
 
 
+def test_a_tasks_data_is_plain_json(world):
+    for split in SPLITS:
+        for task in some(world.name, split):
+            assert json.loads(json.dumps(task.data, allow_nan=False)) == task.data
+
+
 def test_splits_are_disjoint(world):
     problems = [{task.problem for task in some(world.name, split, 400)} for split in SPLITS]
     assert all(problems) and len(set.union(*problems)) == sum(map(len, problems))

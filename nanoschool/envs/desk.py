@@ -151,7 +151,8 @@ class Desk:
         kind, size = rng.choice(self.kinds), rng.choice(self.sizes)
         chore = KINDS[kind](rng, size)
         optimal = len(chore.looks) + len(chore.acts) + 1
-        data = {**vars(chore), "kind": kind, "size": size, "optimal": optimal}
+        looks = [list(look) for look in chore.looks]  # plain JSON has no tuples
+        data = {**vars(chore), "looks": looks, "kind": kind, "size": size, "optimal": optimal}
         transcript = " ".join(message.content for message in self.demonstration(Task("desk", "", data)))
         return Task("desk", f"desk {' '.join(transcript.split())}", data)
 
