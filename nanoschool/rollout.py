@@ -56,6 +56,15 @@ def alone(env: Environment, play: Play) -> Play:
     return episode
 
 
+@dataclass(frozen=True)
+class State:
+    """Where an episode can be taken up: after these replies of all seats, `begun` tokens into the next one."""
+
+    task: Task
+    replies: tuple[str, ...] = ()
+    begun: tuple[int, ...] = ()
+
+
 @dataclass(eq=False)
 class Attempt:
     """One episode under way: the world's generator, and a conversation for each seat the policy plays."""
@@ -64,6 +73,8 @@ class Attempt:
     group: int
     sample: int
     episode: Episode
+    begun: Sequence[int] = ()  # of the policy's first reply
+    salt: str = ""  # of the draws: attempts from different states draw apart
     ask: Ask | None = None
     outcome: Outcome | None = None
     rows: dict[int, Row] = field(default_factory=dict)
@@ -114,24 +125,68 @@ def rollout(
     `prefix` holds the earlier replies of all seats in their order, `partial` the first tokens of the next one: they
     are in the trajectory's tokens, but not in its mask, for they were not sampled here.
     """
+    attempts = [
+        [Attempt(task, group, sample, (play or env.play)(task), partial) for sample in range(max(samples, 1))]
+        for group, task in enumerate(tasks)
+    ]
+    return _play_out(
+        policy, env, attempts, [prefix] * len(tasks), samples, temperature, max_tokens, seed, opponents, rows
+    )
+
+
+def resume(
+    policy: Policy,
+    env: Environment,
+    states: Sequence[State],
+    *,
+    samples: int = 1,
+    temperature: float = 1.0,
+    max_tokens: int = 64,
+    seed: int = 0,
+    play: Play | None = None,
+    rows: int = 320,
+) -> list[Trajectory]:
+    """Play `samples` attempts on from each state, as `rollout` does from each task; `group` is the state's number.
+
+    Attempts from different states draw apart, so that their means are independent estimates.
+    """
+    attempts = [
+        [
+            Attempt(s.task, group, sample, (play or env.play)(s.task), s.begun, f"/{s.replies}/{s.begun}")
+            for sample in range(max(samples, 1))
+        ]
+        for group, s in enumerate(states)
+    ]
+    prefixes = [s.replies for s in states]
+    return _play_out(policy, env, attempts, prefixes, samples, temperature, max_tokens, seed, None, rows)
+
+
+def _play_out(
+    policy: Policy,
+    env: Environment,
+    groups: list[list[Attempt]],
+    prefixes: Sequence[Sequence[str]],
+    samples: int,
+    temperature: float,
+    max_tokens: int,
+    seed: int,
+    opponents: Mapping[int, Opponent] | None,
+    rows: int,
+) -> list[Trajectory]:
     if samples < 1:
         raise UserError(f"{samples} attempts at each task: there must be at least 1")
-    if (prefix or partial) and not env.replayable:
+    if not env.replayable and (any(prefixes) or any(group[0].begun for group in groups)):
         raise UserError(f"world {env.name!r} cannot be replayed, so its episodes cannot be forked")
-    play = play or env.play
     done: list[Trajectory] = []
     chunk = max(1, rows // samples)
-    for first in range(0, len(tasks), chunk):
+    for first in range(0, len(groups), chunk):
         session = policy.open(seed, temperature)
-        attempts = []
-        for group, task in enumerate(tasks[first : first + chunk], start=first):
-            begun = [Attempt(task, group, sample, play(task)) for sample in range(samples)]
-            for attempt in begun:
-                attempt.advance(None)
-                for text in prefix:
-                    attempt.replay(text)
-            attempts += begun
-        _drive(policy, session, attempts, max_tokens, partial, opponents or {}, share=env.replayable)
+        attempts = [attempt for group in groups[first : first + chunk] for attempt in group]
+        for attempt in attempts:
+            attempt.advance(None)
+            for text in prefixes[attempt.group]:
+                attempt.replay(text)
+        _drive(policy, session, attempts, max_tokens, opponents or {}, share=env.replayable)
         policy.ledger.charge(rollouts=len(attempts))
         for attempt in attempts:
             done += _trajectories(attempt, temperature)
@@ -143,7 +198,6 @@ def _drive(
     session: Session,
     attempts: list[Attempt],
     max_tokens: int,
-    partial: Sequence[int],
     opponents: Mapping[int, Opponent],
     share: bool,
 ) -> None:
@@ -178,7 +232,8 @@ def _drive(
             session.close(row)
 
     def begin(attempt: Attempt, ask: Ask, limit: int) -> Row:
-        key = stable_hash(f"{attempt.task.world}/{attempt.task.problem}/{attempt.sample}/{ask.seat}")
+        about = f"{attempt.task.world}/{attempt.task.problem}/{attempt.sample}/{ask.seat}"
+        key = stable_hash(about + attempt.salt)
         original = shared.get((attempt.group, ask))
         if original is not None:
             row = session.fork(original, key=key)
@@ -186,7 +241,7 @@ def _drive(
             system = [Message("system", policy.prompt)] if policy.prompt else []
             said = [*system, *attempt.past.get(ask.seat, []), Message(ask.role, ask.text)]
             tokens, _ = render(policy.tokenizer, said, generate=True)
-            row = session.start(tokens, key=key, max_tokens=limit, stop=ask.stop, begun=partial)
+            row = session.start(tokens, key=key, max_tokens=limit, stop=ask.stop, begun=attempt.begun)
             if share:
                 shared[attempt.group, ask] = row
         attempt.rows[ask.seat] = row
@@ -197,7 +252,9 @@ def _drive(
     ):  # all prompts first: the first fork reads them together
         proceed(attempt)
     shared.clear()  # later conversations are no group any more
-    share, partial = False, ()  # nor do they begin inside a reply
+    share = False
+    for attempt in attempts:
+        attempt.begun = ()  # nor do they begin inside a reply
     while speaking:
         for row in session.step():
             attempt = speaking.pop(row)

@@ -4,6 +4,8 @@ What we changed from Muon: matrices of one shape are orthogonalised together, in
 the original, only where the device has instructions for it.
 """
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
@@ -54,11 +56,23 @@ def orthogonal(x_NIJ: Tensor, steps: int = 5) -> Tensor:
     return x.mT if tall else x
 
 
+class Companion(Protocol):
+    """What is trained beside the policy, such as a critic or an average of its weights."""
+
+    def state(self) -> dict[str, Tensor]: ...
+
+    def restore(self, flat: dict[str, Tensor]) -> None: ...
+
+
 class Optimizer:
-    """Several torch optimizers stepped as one, with a gradient clip, a learning-rate scale and a flat state."""
+    """Several torch optimizers stepped as one, with a gradient clip, a learning-rate scale and a flat state.
+
+    `beside` holds what a method trains beside the policy: it is saved and restored with the state, and not stepped.
+    """
 
     def __init__(self, parts: list[torch.optim.Optimizer], clip: float) -> None:
         self.parts, self.clip = parts, clip
+        self.beside: dict[str, Companion] = {}
         self.rates = [[group["lr"] for group in part.param_groups] for part in parts]
 
     def step(self, scale: float) -> float:
@@ -73,17 +87,24 @@ class Optimizer:
         return float(norm)
 
     def state(self) -> dict[str, Tensor]:
-        """Every tensor of the state by name, "part.parameter.field"."""
+        """Every tensor of the state by name, "part.parameter.field", or "companion/its own name"."""
         flat = {}
         for i, part in enumerate(self.parts):
             for j, fields in part.state_dict()["state"].items():
                 flat |= {f"{i}.{j}.{name}": torch.as_tensor(value) for name, value in fields.items()}
+        for name, companion in self.beside.items():
+            flat |= {f"{name}/{key}": value for key, value in companion.state().items()}
         return flat
 
     def restore(self, flat: dict[str, Tensor]) -> None:
+        for name, companion in self.beside.items():
+            companion.restore(
+                {k.removeprefix(f"{name}/"): v for k, v in flat.items() if k.startswith(f"{name}/")}
+            )
+        own = {key: value for key, value in flat.items() if "/" not in key}
         for i, part in enumerate(self.parts):
             nested: dict[int, dict[str, Tensor]] = {}
-            for key, value in flat.items():
+            for key, value in own.items():
                 part_index, param_index, name = key.split(".")
                 if int(part_index) == i:
                     nested.setdefault(int(param_index), {})[name] = value

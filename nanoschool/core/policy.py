@@ -70,6 +70,12 @@ class Policy:
             likeliest_BT = torch.zeros_like(batch.tokens).index_put(at, logits_NV.argmax(-1))
             return blank_BT.index_put(at, self._logprobs_of(batch.tokens[at], logits_NV)), likeliest_BT
 
+    def whole(self, batch: Batch) -> Tensor:
+        """Log-probabilities over the vocabulary at every masked position, (N, V), row by row."""
+        with torch.no_grad():
+            self._charge(batch, passes=1, trained=0)
+            return self._whole(batch.to(self.device))
+
     def distribution(self, batch: Batch, top_k: int) -> tuple[Tensor, Tensor]:
         """The `top_k` likeliest tokens at each position: (log-probabilities, tokens), both (B, T, k); entry 0 is empty."""
         with torch.no_grad():
@@ -91,12 +97,14 @@ class Policy:
         minibatches: int = 1,
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
+        whole: bool = False,
     ) -> dict[str, float]:
         """Optimizer steps on `data` at `scale` times the learning rate; one step for each minibatch of each epoch,
         whose rows are drawn by `seed`.
 
         `dtype` is that of the matrix products, `self.fast` for tokens that nobody sampled; what was sampled is fitted as
-        it was sampled, in float32. Weights and their sums are float32 either way.
+        it was sampled, in float32. Weights and their sums are float32 either way. With `whole` the loss is given what
+        `whole(batch)` gives, (N, V), in place of (B, T): for objectives over the whole vocabulary.
 
         Returns the mean loss and gradient norm. Raises Diverged before the weights are touched by a NaN.
         """
@@ -117,7 +125,7 @@ class Policy:
                     self._charge(micro, passes=3, trained=int(micro.mask.sum()))
                     micro = micro.to(self.device)
                     with torch.autocast(self.model.cos.device.type, dtype, enabled=dtype != torch.float32):
-                        part = loss(self._forward(micro), micro, totals)
+                        part = loss(self._whole(micro) if whole else self._forward(micro), micro, totals)
                     if not torch.isfinite(part):
                         self.model.zero_grad(set_to_none=True)
                         raise Diverged(f"loss is {float(part.detach())}", mini)
@@ -143,6 +151,9 @@ class Policy:
         logits_NV, at = self._masked_logits(batch)
         logprobs_N = self._logprobs_of(batch.tokens[at], logits_NV)
         return torch.zeros(batch.tokens.shape, device=self.device).index_put(at, logprobs_N)
+
+    def _whole(self, batch: Batch) -> Tensor:
+        return torch.log_softmax(self._masked_logits(batch)[0], dim=-1)
 
     def _masked_logits(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Logits (N, V) of the masked positions, each from the hidden state before it, and where they are (row, column)."""
