@@ -307,4 +307,12 @@ def test_a_gain_over_the_best_an_earlier_stage_could_do_is_more_than_elicitation
     exams["rl"] = exam(half, nothing)
     brought_out = gain(exams, "sft", "rl", "w")
     assert brought_out["difference"]["mean"] == 0.5 and brought_out["verdict"] == "elicitation"
+    exams["rl"] = exam(nothing, nothing)
+    assert gain(exams, "sft", "rl", "w")["verdict"] == "no gain shown", (
+        "nothing was added: nothing was brought out"
+    )
+    exams["sft"] = exam(half, nothing)
+    assert gain(exams, "sft", "rl", "w")["verdict"] == "worse"
+    exams["rl"] = exam([*half[:-2], 1.0, 1.0], nothing)
+    assert gain(exams, "sft", "rl", "w")["verdict"] == "no gain shown", "one problem of 40 is chance"
     assert best_way(exams["pretrain"]["worlds"]["w"]) == "worked"

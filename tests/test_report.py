@@ -146,8 +146,20 @@ def test_elicitation_is_called_so(run, tmp_path):
     }
     (folder / "summary.json").write_text(json.dumps(data))
     html = report.write(folder).read_text()
-    assert "elicitation; best before: 86.0 %" in html  # in the headline too
-    assert "<b>Elicitation.</b> Practice does not beat" in html and "-1.0 points [-5.0, 3.0]" in html
+    assert (
+        "<span>elicitation</span><span>best before: 86.0 %, pretrain worked</span>" in html
+    )  # in the headline too
+    assert (
+        "<b>Elicitation.</b> Practice beats the stage before, but not the best of any earlier stage" in html
+    )
+    assert "-1.0 points [-5.0, 3.0] against the best before (pretrain, worked, 86.0 %)" in html
+    data["gain"] |= {
+        "verdict": "no gain shown",
+        "difference": {"mean": 0.0, "low": -0.02, "high": 0.02, "n": 400},
+    }
+    (folder / "summary.json").write_text(json.dumps(data))
+    html = report.write(folder).read_text()
+    assert "<b>No gain shown.</b>" in html and "brings out" not in html
 
 
 def acts(**shares: float) -> dict:

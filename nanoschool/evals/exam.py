@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from nanoschool.core.policy import Policy
 from nanoschool.evals.choices import choices, did, right_alone
 from nanoschool.evals.measure import accuracy, answers, pass_at, reading_gate, rewards, transcript, ways
-from nanoschool.evals.stats import paired_difference
+from nanoschool.evals.stats import Estimate, paired_difference
 from nanoschool.types import Environment, HasGate, HasUnknowns
 
 SHOWN = 3  # transcripts kept of each world
@@ -72,12 +72,13 @@ def best_way(scores: Mapping[str, Mapping]) -> str:
 
 
 def gain(exams: Mapping[str, Mapping], before: str, after: str, world: str) -> dict:
-    """What a stage added to `world` in the chat format, by problem; and whether that is more than an earlier stage
-    could do in any of its answer formats. Where it is not, the honest word is elicitation."""
+    """What a stage added to `world` in the chat format, by problem; and whether that is more than any earlier stage
+    could do in any of its answer formats."""
     was, now = exams[before]["rewards"][world]["chat"], exams[after]["rewards"][world]["chat"]
     earlier = list(exams)[: list(exams).index(after)]
     options = [(stage, way) for stage in earlier for way in exams[stage]["rewards"][world]]
     stage, way = max(options, key=lambda option: exams[option[0]]["worlds"][world][option[1]]["mean"])
+    difference = paired_difference(was, now)
     beyond = paired_difference(exams[stage]["rewards"][world][way], now)
     return {
         "world": world,
@@ -86,8 +87,18 @@ def gain(exams: Mapping[str, Mapping], before: str, after: str, world: str) -> d
         "n": len(now),
         "before": sum(was) / len(was),
         "after": sum(now) / len(now),
-        "difference": paired_difference(was, now).to_json(),
+        "difference": difference.to_json(),
         "best_before": {"stage": stage, "format": way, **exams[stage]["worlds"][world][way]},
         "beyond": beyond.to_json(),
-        "verdict": "beyond the base" if beyond.low > 0 else "elicitation",
+        "verdict": verdict(difference, beyond),
     }
+
+
+def verdict(difference: Estimate, beyond: Estimate) -> str:
+    """What the 95 % intervals allow to be said of a stage: of its difference to the stage before, and to the best there
+    was before. Elicitation is a gain that brings out what an earlier stage could do in some answer format."""
+    if beyond.low > 0:
+        return "beyond the base"
+    if difference.low > 0:
+        return "elicitation"
+    return "worse" if difference.high < 0 else "no gain shown"

@@ -8,6 +8,14 @@ from nanoschool.report.node import Node
 from nanoschool.report.reading import Run
 from nanoschool.report.scores import interval, passk, percent, score, worlds
 
+VERDICTS = {
+    "beyond the base": "Practice beats the best that any earlier stage could do, in any answer format.",
+    "elicitation": "Practice beats the stage before, but not the best of any earlier stage and answer format. It brings "
+    "out what was there.",
+    "no gain shown": "The interval of the difference to the stage before holds 0.",
+    "worse": "After practice it does worse than the stage before.",
+}
+
 
 @dataclass(frozen=True)
 class Fact:
@@ -52,7 +60,11 @@ def _gain(run: Run) -> Fact | None:
         f"95 % interval {interval(change)}, n = {change.n or gain.number('n') or 0:,}",
     ]
     if best:  # the gain never stands alone: what was there before, in another format, may be as good
-        lines.append(f"{gain.text('verdict') or 'not judged'}; best before: {percent(best.number('mean'))}")
+        source = " ".join(filter(None, [best.text("stage"), best.text("format")]))
+        lines += [
+            gain.text("verdict") or "not judged",
+            f"best before: {percent(best.number('mean'))}, {source}",
+        ]
     return Fact(
         after,
         f"{after} over {before}, {gain.text('world') or ''}",
@@ -125,15 +137,19 @@ def _path(shares: list[float]) -> str:
 
 
 def verdict(gain: Node) -> str:
-    """What the gain is, in one sentence that a sceptic would accept."""
-    best, beyond = gain.node("best_before"), score(gain.node("beyond"))
+    """What the gain is, in words that a sceptic would accept."""
+    word, meaning = gain.text("verdict"), VERDICTS.get(gain.text("verdict") or "", "")
+    if not word:
+        return ""
+    best = gain.node("best_before")
     what = ", ".join(filter(None, [best.text("stage"), best.text("format"), percent(best.number("mean"))]))
-    base = f"the best answer that was there before ({what})"
-    against = f": {100 * beyond.mean:+.1f} points {interval(beyond)}" if beyond else ""
-    word = gain.text("verdict")
-    if word == "elicitation":
-        known = f"Practice does not beat {escape(base)}{against}"
-        return f"<b>Elicitation.</b> {known}. It brings out what was there."
-    if word:
-        return f"<b>{escape(word.capitalize())}.</b> Compared with {escape(base)}{against}."
-    return ""
+    against = (
+        ("difference", f"the stage before ({gain.text('from')})"),
+        ("beyond", f"the best before ({what})"),
+    )
+    told = [
+        f"{100 * s.mean:+.1f} points {interval(s)} against {escape(words)}"
+        for key, words in against
+        if (s := score(gain.node(key)))
+    ]
+    return f"<b>{escape(word.capitalize())}.</b> {meaning} By problem: {'; '.join(told)}."

@@ -11,7 +11,7 @@ from nanoschool.report.reading import Run, read
 from nanoschool.report.scores import ns, worlds
 from nanoschool.report.style import RC, svg, theme
 
-WIDTH, MARGIN, GAP = 740, 24, 14
+WIDTH, MARGIN, GAP, CARD = 740, 24, 14, 109
 
 
 def picture(run_dir: Path) -> str:
@@ -61,13 +61,13 @@ def _headlines(run: Run, y: float) -> tuple[list[str], float]:
         x = MARGIN + i * step
         hue = f"var(--{fact.stage})" if fact.stage in ("pretrain", "sft", "rl") else "var(--muted)"
         parts.append(
-            f'<rect x="{x:.0f}" y="{y}" width="{step - GAP:.0f}" height="96" style="fill: var(--card)"/>'
+            f'<rect x="{x:.0f}" y="{y}" width="{step - GAP:.0f}" height="{CARD}" style="fill: var(--card)"/>'
         )
         parts.append(f'<rect x="{x:.0f}" y="{y}" width="{step - GAP:.0f}" height="2.5" style="fill: {hue}"/>')
         parts.append(_text(x + 12, y + 20, fact.name, 10, "ink", 600))
         parts.append(_text(x + 12, y + 44, fact.number, 20, "ink", 700))
         parts += [_text(x + 12, y + 60 + 13 * j, line, 9, "muted") for j, line in enumerate(fact.beside)]
-    return parts, y + (96 + 22 if facts else 0)
+    return parts, y + (CARD + 22 if facts else 0)
 
 
 def _row(figures: list[Figure], y: float) -> tuple[list[str], float]:
