@@ -12,6 +12,7 @@ import nanoschool
 from nanoschool import envs, methods
 from nanoschool.commands import runs, worlds
 from nanoschool.commands.runs import INTERRUPTED, first_comment
+from nanoschool.envs.userfile import complaint
 from nanoschool.options import nearest
 from nanoschool.types import UserError
 
@@ -40,6 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `| head` has seen enough; what is still buffered must not raise again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+    except Exception as error:  # ours keep their traceback
+        if (its_own := complaint(error)) is None:
+            raise
+        print(f"nanoschool: {its_own}; mend that line", file=sys.stderr)
+        return USER_MISTAKE
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {

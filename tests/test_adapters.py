@@ -300,7 +300,7 @@ def test_a_reward_that_is_not_there(tmp_path):
     (tmp_path / "loud.py").write_text("\nraise ValueError('no')\n")
     for source, complaint in (
         ("mine:score", "write FILE.py:FUNCTION"),
-        (f"{tmp_path}/none.py:score", "there is no file"),
+        (f"{tmp_path}/none.py:score", "there is no such file"),
         (f"{tmp_path}/mine.py:score", "has no function score"),
         (f"{tmp_path}/bad.py:f", r"bad\.py:1: is not Python"),
         (f"{tmp_path}/loud.py:f", r"loud\.py:2: ValueError: no"),

@@ -97,6 +97,42 @@ def test_an_unknown_stage_names_the_nearest(runs, capfd):
     assert "did you mean pretrain?" in mistake(args, capfd)
 
 
+USERS_WORLD = """\
+from random import choice
+from nanoschool.types import Ask, Outcome, Task
+
+class Mine:
+    name, replayable = "mine", True
+
+    def tasks(self, split, count, seed=0):
+        return [Task("mine", split, {})] * (2 if split == "test" else choice([]))
+
+    def play(self, task):
+        reply = yield Ask("?")
+        return Outcome((1 / (len(reply.text) - 1),))
+
+WORLD = Mine()
+"""
+
+
+@pytest.mark.parametrize(
+    ("args", "world", "said"),
+    [
+        (
+            ["play"],
+            USERS_WORLD,
+            "mine.py:8: IndexError: Cannot choose from an empty sequence; mend that line",
+        ),
+        (["eval", "--policy", "echo", "--env"], USERS_WORLD, "mine.py:12: ZeroDivisionError: "),
+        (["audit"], "\n1 / 0\n", "mine.py:2: ZeroDivisionError: division by zero"),
+        (["audit"], "import nonesuch\n", "mine.py:1: ModuleNotFoundError: No module named 'nonesuch'"),
+    ],
+)
+def test_a_users_world_that_raises_is_named_by_its_line(args, world, said, tmp_path, capfd):
+    (tmp_path / "mine.py").write_text(world)
+    assert said in mistake([*args, str(tmp_path / "mine.py")], capfd)
+
+
 def test_runs_dir_that_cannot_be_written(tmp_path, capfd):
     (tmp_path / "file").write_text("")
     said = mistake(["run", "nano", "--runs-dir", str(tmp_path / "file" / "runs")], capfd)

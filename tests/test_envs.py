@@ -53,7 +53,9 @@ def test_unknown_world_gets_the_nearest_name():
 
 def test_a_users_own_file_is_a_world(tmp_path):
     (tmp_path / "mine.py").write_text(
-        "from nanoschool.envs.chain import Chain\nWORLD = Chain(lengths=(2,))\n"
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+        "from nanoschool.envs.chain import Chain\n@dataclass(frozen=True)\nclass Mine(Chain):\n    more: int = 0\n"
+        "WORLD = Mine(lengths=(2,))\n"
     )
     assert envs.load(str(tmp_path / "mine.py")).tasks("train", 1)[0].data["L"] == 2
     (tmp_path / "empty.py").write_text("")
@@ -64,6 +66,9 @@ def test_a_users_own_file_is_a_world(tmp_path):
         envs.load(str(tmp_path / "broken.py"))
     with pytest.raises(UserError, match="no such file"):
         envs.load(str(tmp_path / "none.py"))
+    (tmp_path / "loud.py").write_text("\nimport json\nWORLD = json.loads('')\n")
+    with pytest.raises(UserError, match=r"loud\.py:3: JSONDecodeError: Expecting value"):
+        envs.load(str(tmp_path / "loud.py"))
 
 
 # What every world owes

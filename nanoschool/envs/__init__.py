@@ -8,10 +8,10 @@ A world's file is named as it is loaded: `load("chain")` imports envs/chain.py. 
 import ast
 import difflib
 import importlib
-import importlib.util
 from pathlib import Path
 
 from nanoschool.envs import adapters
+from nanoschool.envs.userfile import import_file
 from nanoschool.types import Environment, UserError
 
 FOLDER = Path(__file__).parent
@@ -34,7 +34,8 @@ def describe() -> dict[str, str]:
 def load(name: str) -> Environment:
     """The world of that name, or of that file (`./mine.py`), with its default settings.
 
-    Raises UserError for a name that is none (with the nearest one) and for a file that exports no WORLD.
+    Raises UserError for a name that is none (with the nearest one), for a file that exports no WORLD, and with its line
+    for one that raises as it is imported.
     """
     prefix, colon, rest = name.partition(":")
     if colon and prefix in adapters.prefixes():
@@ -57,17 +58,7 @@ def load(name: str) -> Environment:
 
 
 def _load_file(path: Path) -> Environment:
-    if not path.is_file():
-        raise UserError(
-            f"world {path}: there is no such file; give the path of a .py file that exports WORLD"
-        )
-    spec = importlib.util.spec_from_file_location(f"nanoschool_user_world_{path.stem}", path)
-    assert spec is not None and spec.loader is not None  # true of every path that ends in .py
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise UserError(f"world {path}:{error.lineno}: is not Python ({error.msg}); mend that line") from None
+    module = import_file(path, "world")
     if not hasattr(module, "WORLD"):
         raise UserError(
             f"world {path}: the file exports no WORLD; end it with a line such as WORLD = MyWorld()"

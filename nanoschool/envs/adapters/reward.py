@@ -5,15 +5,13 @@ last thing that the seat said, a str; `task` has the fields world, problem and d
 at the end stays in `info`, as "world_reward".
 """
 
-import importlib.util
 import math
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from nanoschool.envs.userfile import complaint, import_file, in_words
 from nanoschool.types import Ask, Environment, Episode, Outcome, Reply, Task, UserError
 
 Score = Callable[[Task, str], float]
@@ -64,9 +62,7 @@ class Rewarded:
         try:
             value = self.score(task, reply)
         except Exception as error:  # the function is the user's: its own line is what they need
-            raise UserError(
-                f"reward {self.source}: {_where(error)}: {type(error).__name__}: {error}"
-            ) from None
+            raise UserError(f"reward {self.source}: {complaint(error) or in_words(error)}") from None
         if not isinstance(value, int | float):
             raise UserError(f"reward {self.source}: gave {value!r} to {task.problem!r}; return a number")
         if not math.isfinite(value):
@@ -80,29 +76,7 @@ def rewarded(world: Environment, source: str) -> Rewarded:
     path = Path(file)
     if not file.endswith(".py") or not name:
         raise UserError(f"reward {source}: write FILE.py:FUNCTION, such as mine.py:score")
-    if not path.is_file():
-        raise UserError(f"reward {source}: there is no file {file}; give the path of a .py file")
-    score = vars(_module(path, source)).get(name)
+    score = vars(import_file(path, "reward")).get(name)
     if not callable(score):
         raise UserError(f"reward {source}: {file} has no function {name}; write def {name}(task, reply): …")
     return Rewarded(world, score, source)
-
-
-def _module(path: Path, source: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"nanoschool_user_reward_{path.stem}", path)
-    assert spec is not None and spec.loader is not None  # true of every path that ends in .py
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise UserError(
-            f"reward {path}:{error.lineno}: is not Python ({error.msg}); mend that line"
-        ) from None
-    except Exception as error:
-        raise UserError(f"reward {source}: {_where(error)}: {type(error).__name__}: {error}") from None
-    return module
-
-
-def _where(error: Exception) -> str:
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{last.filename}:{last.lineno}"
