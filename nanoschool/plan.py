@@ -113,6 +113,10 @@ def checked(settings: Settings, where: str) -> Settings:
             raise UserError(f"{where}: {key} is {getattr(settings, key)}, must be at most {most}")
     if not 0 < settings.text_share <= 1:
         raise UserError(f"{where}: text_share is {settings.text_share}, must be above 0 and at most 1")
+    if settings.text is None and settings.text_share != Settings.text_share:
+        raise UserError(
+            f"{where}: text_share is {settings.text_share}, but there is no text; name one by --text"
+        )
     for key, shares in (("mix", settings.mix), ("taught", settings.taught)):
         if any(share < 0 for share in shares.values()) or (shares and not any(shares.values())):
             raise UserError(f"{where}: the shares of {key} must be 0 or more and not all 0")

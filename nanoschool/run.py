@@ -30,6 +30,8 @@ from nanoschool.settings import differences, load_run, to_toml
 from nanoschool.summary import summarise
 from nanoschool.types import Environment, UserError
 
+SAID = 6  # settings that differ, named in an error
+
 __all__ = ["Interrupted", "evaluate_run", "load_policy", "run"]
 
 
@@ -63,9 +65,18 @@ def run(settings: Settings, show: train.Show) -> Path:
 def same_run(old: Settings, new: Settings, path: Path) -> None:
     changed = differences(old, new)
     if changed:
+        more = f"; and {len(changed) - SAID} more" if len(changed) > SAID else ""
         raise UserError(
-            f"{path}: is a run with other settings ({'; '.join(changed)}); give this one another --name"
+            f"{path}: is a run with other settings ({'; '.join(changed[:SAID])}{more}); give this one another --name"
         )
+
+
+def practised(settings: Settings, stage: Stage) -> Environment | None:
+    """The world that a stage practises in, under the user's own reward if the stage names one."""
+    if not stage.env:
+        return None
+    world = settings.worlds[stage.env]
+    return rewarded(world, stage.reward) if stage.reward else world
 
 
 class School:
@@ -78,6 +89,10 @@ class School:
             folder.check_begun()
             self.reading = reopen(settings, folder.path)
         else:  # a run that was refused has not begun, and may be asked for in another way
+            for (
+                stage
+            ) in settings.stages.values():  # a reward that cannot be loaded is told of before all else
+                practised(settings, stage)
             self.reading = prepare(settings, folder.path, show.say)
             folder.begin(to_toml(settings))
         self.saved = resumable(folder.checkpoints, show.say)
@@ -132,7 +147,7 @@ class School:
         )
         learner = Learner(
             policy=self.policy,
-            env=self._practised(plan),
+            env=practised(self.settings, plan),
             worlds=self.settings.worlds,
             read=self.reading.shares,
             taught=self.settings.taught,
@@ -143,13 +158,6 @@ class School:
         if plan.method.needs_reference:
             learner.reference = self._as_found(name) if resume else self.policy.snapshot()
         self.at = train.train(stage, learner, self.folder, self.show, resume, self.at.seconds)
-
-    def _practised(self, plan: Stage) -> Environment | None:
-        """The world that a stage practises in, under the user's own reward if the stage names one."""
-        if not plan.env:
-            return None
-        world = self.settings.worlds[plan.env]
-        return rewarded(world, plan.reward) if plan.reward else world
 
     def _as_found(self, name: str) -> Policy:
         """The policy as this stage found it: the best of the stage before."""

@@ -40,7 +40,7 @@ def load_settings(preset: str, overrides: Sequence[str] = ()) -> Settings:
         settings = replace(settings, preset=path.stem, name=path.stem)
     if overrides:
         settings = _with_flags(settings, overrides, f"nanoschool run {preset}")
-    return checked(settings, f"nanoschool run {preset}")
+    return checked(settings, f"run {preset}")
 
 
 def load_run(run_dir: Path) -> Settings:

@@ -1,4 +1,8 @@
-"""talk: a conversation with a trained model in the terminal, streamed, its cache kept from turn to turn."""
+"""talk: questions to a trained model in the terminal, streamed; as a conversation if asked, its cache kept from turn to turn.
+
+Each line is a conversation of its own unless `--remember`: a model that was taught on single exchanges, as the presets
+teach, does worse with an earlier one in its context.
+"""
 
 import codecs
 import sys
@@ -17,11 +21,12 @@ from nanoschool.types import Message, UserError
 
 @dataclass(frozen=True)
 class Chat:
-    """Talk to a run's model. /quit, Ctrl-D or Ctrl-C ends it."""
+    """Talk to a run's model. /quit, Ctrl-D or Ctrl-C ends it, /new forgets what was said."""
 
     prompt: Annotated[str | None, arg(aliases=["-p"])] = None  # ask this, print the answer alone, and leave
     stage: str | None = None  # an earlier self: pretrain, sft, rl (the last one there is, unless given)
     temperature: float = 0.0  # 0 is greedy; 1 samples from what the model believes
+    remember: bool = False  # keep what was said before each line in the context
     seed: int = 1  # of the samples
     max_tokens: int = 200  # of an answer
     runs_dir: Path = Path("runs")  # where run folders are
@@ -77,10 +82,17 @@ def talk(policy: Policy, options: Chat, raw: bool) -> None:
     if options.prompt is not None:
         _stream(conversation, options.prompt)
         return
-    _note(f"a context of {policy.model.config.context} tokens; /quit ends")
+    kept = (
+        "what is said is kept, /new forgets it"
+        if options.remember
+        else "each line starts anew, --remember keeps them"
+    )
+    _note(f"a context of {policy.model.config.context} tokens; {kept}; /quit ends")
     try:
         while (line := _read()) not in (None, "/quit"):
-            if line:
+            if line == "/new" or not options.remember:
+                conversation.forget()
+            if line and line != "/new":
                 _answer(conversation, line)
     except KeyboardInterrupt:
         print()

@@ -22,6 +22,8 @@ from nanoschool.methods.base import Learner, Method
 from nanoschool.saving import AGAIN, Progress, last_good, named, restore, write
 from nanoschool.types import UserError
 
+PATIENCE = 20  # steps after which a budget must have begun to be spent
+
 
 class Show(Protocol):
     """Who watches a run."""
@@ -70,6 +72,11 @@ def train(
     with interruptible() as asked_to_stop:
         while course.progress() < 1.0:
             course.step()
+            if learner.step == PATIENCE and not course.progress():
+                unit = stage.budget.unit
+                raise UserError(
+                    f"{stage.name}: none of its budget of {unit} is spent after {PATIENCE} steps; count another unit"
+                )
             if course.progress() < 1.0 and learner.step % stage.check == 0:
                 course.look()
             if asked_to_stop or learner.step % stage.save == 0:
@@ -152,6 +159,10 @@ class Course:
         if self.at.best["step"] != self.learner.step:
             self.save()  # an interrupted exam is sat again, and no step is trained again
             restore(self.learner.policy, named(self.root, self.at.best["name"], AGAIN))
+        best = self.at.best
+        self.show.say(
+            f"{self.stage.name}: goes on with step {best['step']}, the best on dev ({best['score']:.3f})"
+        )
         self.at.seconds[self.at.stage] = self.seconds()
         self.stage.exam(self.learner.policy)
         self.at.done = True

@@ -69,6 +69,19 @@ def test_text_that_cannot_be_read(case: str, tmp_path: Path, capfd: pytest.Captu
     assert not (runs / "nano" / "config.toml").exists()
 
 
+def test_a_reward_that_cannot_be_loaded_stops_a_run_before_it_begins(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--runs-dir", str(tmp_path), "--rl.reward"]
+    assert "there is no such file" in refused(["run", "nano", *flags, f"{tmp_path}/nofile.py:score"], capfd)
+    assert not (tmp_path / "nano" / "config.toml").exists()
+
+
+def test_a_budget_in_a_unit_that_is_never_spent_ends(tmp_path: Path) -> None:
+    said = refused_apart(["run", "nano", "--runs-dir", str(tmp_path), "--pretrain.budget", "rollouts=10"])
+    assert "pretrain: none of its budget of rollouts is spent after 20 steps" in said
+
+
 def test_the_name_of_a_run_that_was_refused_is_free(tmp_path: Path) -> None:
     flags = ["run", "nano", "--stages", "pretrain", "--mix.rules", "0", "--runs-dir", str(tmp_path), "--text"]
     assert "no such file" in refused_apart([*flags, str(tmp_path / "godo.txt")])

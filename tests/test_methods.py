@@ -314,7 +314,7 @@ def test_the_learning_rate_rises_holds_and_falls():
 
 @pytest.mark.parametrize(
     "name, wrong",
-    [("rloo", {"problems": 0}), ("grpo", {"samples": 0}), ("rloo", {"temperature": 0.0}), ("grpo", {"max_tokens": 0}),
+    [("rloo", {"problems": 0}), ("grpo", {"samples": 1}), ("rloo", {"temperature": 0.0}), ("grpo", {"max_tokens": 0}),
      ("sft", {"rows": 0}), ("pretrain", {"rows": 0}), ("pretrain", {"warmup": -0.001}), ("sft", {"lr": -1.0}),
      ("rloo", {"cooldown": 2.0}), ("rloo", {"replay": -1}), ("grpo", {"epochs": 0}), ("grpo", {"minibatches": 0}),
      ("grpo", {"clip": -0.1}), ("pretrain", {"gain_lr": float("inf")})],

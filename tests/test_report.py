@@ -326,7 +326,7 @@ def test_labels_keep_their_distance_and_order():
 
 
 def test_the_report_is_a_leaf():
-    """It imports only types, ledger and itself of ours (design.md)."""
+    """It imports only types, ledger and itself of ours."""
     for path in Path(report.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nanoschool"):

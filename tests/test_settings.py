@@ -96,6 +96,7 @@ def test_a_world_named_by_a_flag_is_there():
         (["--threads", "9999999"], "threads is 9999999, must be at most 1024"),
         (["--text-share", "5"], "text_share is 5.0, must be above 0 and at most 1"),
         (["--text-share", "0"], "text_share is 0.0"),
+        (["--text-share", "0.3"], "text_share is 0.3, but there is no text"),
         (["--rl.env", "chian"], "unknown world 'chian'"),
         (["--rl.env", ""], "practises in a world"),
     ],

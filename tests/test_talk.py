@@ -96,12 +96,26 @@ def converse(policy: Policy, monkeypatch, capsys, typed: str, **options) -> tupl
 def test_a_conversation_ends_at_quit_and_at_the_end_of_input(policy, monkeypatch, capsys, end):
     out, err = converse(policy, monkeypatch, capsys, f"a=3\n\n{end}", max_tokens=3)
     assert out == ask_all(Conversation(policy, Chat(max_tokens=3), raw=False), "a=3") + "\n"
-    assert err == ["(a context of 64 tokens; /quit ends)"]
+    assert err == ["(a context of 64 tokens; each line starts anew, --remember keeps them; /quit ends)"]
 
 
 def test_a_full_context_is_said_in_one_line_and_the_talk_goes_on(policy, monkeypatch, capsys):
     typed = "".join(f"{'ab ' * 5}{i}\n" for i in range(6)) + "q" * 400 + "\na\n"
-    out, err = converse(policy, monkeypatch, capsys, typed, max_tokens=12)
+    out, err = converse(policy, monkeypatch, capsys, typed, max_tokens=12, remember=True)
     assert any("forgotten" in line for line in err)
     assert any("ask something shorter" in line for line in err)
     assert len(out.splitlines()) >= 7  # every question that fits was answered
+
+
+def test_each_line_starts_anew_unless_it_is_to_remember(policy, monkeypatch, capsys):
+    def context(typed: str, **options: bool) -> list[str]:
+        met = []
+        monkeypatch.setattr(
+            Conversation, "ask", lambda self, text: met.append((self.row, text)) or iter(["ok"])
+        )
+        monkeypatch.setattr(Conversation, "forget", lambda self: met.append("forgets"))
+        converse(policy, monkeypatch, capsys, typed, **options)
+        return met
+
+    assert context("a\nb\n") == ["forgets", (None, "a"), "forgets", (None, "b")]
+    assert context("a\nb\n/new\nc\n", remember=True) == [(None, "a"), (None, "b"), "forgets", (None, "c")]

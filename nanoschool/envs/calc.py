@@ -1,6 +1,6 @@
 """calc: arithmetic from trivial to hard, with a calculator that may be called at a cost (after 2302.04761).
 
-After worlds.md's `steps` and Toolformer (Schick et al. 2023, https://arxiv.org/abs/2302.04761). To `Calculate 47*38.`
+After Toolformer (Schick et al. 2023, https://arxiv.org/abs/2302.04761). To `Calculate 47*38.`
 the reply is `#### 1786`, or it first calls: `<calc>47*38</calc>`, the tool says `1786`, and the policy speaks again. A
 right answer earns 1, less `cost` for each call; a wrong one earns 0. So one who is right with probability p by head
 does best to call exactly where p is below 1 - cost: at `7+5` a call is wasteful, at `472*38` it is right. A call is

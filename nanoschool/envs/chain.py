@@ -1,6 +1,6 @@
 """chain: chains of assignments, `a=3; b=a+4; c=b*2; c=?`, worked out step by step.
 
-After worlds.md's `steps`. The problem is the first value and the operations; the names are dress, so a chain
+The problem is the first value and the operations; the names are dress, so a chain
 and the same chain in other letters are one problem and fall into one split. All values lie in 0..99.
 Reply: `b=3+4=7; c=7*2=14 #### 14`. Raw text: `a=3; b=a+4; b=? b=3+4=7. So b=7.` (worked) and
 `a=3; b=a+4. So b=7.` (direct).

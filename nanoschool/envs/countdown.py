@@ -1,6 +1,6 @@
 """countdown: make a target of a few numbers, each used at most once, as in the television game; worked in steps.
 
-After worlds.md's `steps`. Asked: `3 25 4 7 make 14?`, reply `3+4=7; 7+7=14 #### 14`. A step takes two numbers out of
+Asked: `3 25 4 7 make 14?`, reply `3+4=7; 7+7=14 #### 14`. A step takes two numbers out of
 the pool and puts its result in; results are whole numbers from 1 to 999. Right is every reply whose steps are
 allowed and leave the target in the pool; the target is none of the given numbers, so it must have been made. The
 problem is the numbers, sorted, and the target; the order in which they are told is dress. What can still be made of

@@ -1,6 +1,6 @@
 """facts: people, and what was read of them often, seldom or never.
 
-After worlds.md's `facts`. A town of fixed people, each with five attributes of 16 values (4 bits a fact) and
+A town of fixed people, each with five attributes of 16 values (4 bits a fact) and
 an exposure count 0, 1, 2, 4 … 512: documents show their biographies in these proportions. Beside them stand
 endless other people, whose attributes are new in every document, so that they can be known by reading only.
 A question is open (an other person's biography is in the prompt) or closed (a town person, from memory).

@@ -1,6 +1,6 @@
 """modular: chains whose every value is taken modulo m, `mod 7: a=3; b=a+5; c=b*4; c=?`, worked out step by step.
 
-After worlds.md's `steps`. A chain as in envs/chain.py, but all values lie in 0..m-1, so that every value is equally
+A chain as in envs/chain.py, but all values lie in 0..m-1, so that every value is equally
 likely however long the chain is, and chance is 1/m. The problem is m, the first value and the operations.
 Reply: `b=3+5=1; c=1*4=4 #### 4`. Raw text: `mod 7: a=3; b=a+5; b=? b=3+5=1. So b=1.` (worked) and
 `mod 7: a=3; b=a+5. So b=1.` (direct).

@@ -1,6 +1,6 @@
 """rewrite: hidden programs that rewrite strings, asked with the rule-book in the prompt or without it.
 
-After worlds.md's `rules`: where envs/rules.py has maps from letter to letter, here a few operations are done in a
+Where envs/rules.py has maps from letter to letter, here a few operations are done in a
 row to a whole string (envs/programs.py says which). The book: `tam: a to b, if c reverse, no d`; asked: `<book>. tam?
 a c b, d a`; reply `tam: b c b, no`. A program may have letters without a rule, and says `no` to strings that hold
 one. The feedback names the first wrong place and what is right there. The problem is the program without its name;

@@ -1,6 +1,6 @@
 """rules: hidden symbol maps, asked with their rule-book in the prompt or without it.
 
-After worlds.md's `rules`. A map takes 8 letters to outputs out of 8 letters, each key uniformly (3 bits a key), and up
+A map takes 8 letters to outputs out of 8 letters, each key uniformly (3 bits a key), and up
 to two keys to no output ("no"). Keys and outputs share one alphabet: in a trial a model that could tell them apart
 guessed among the outputs for twice as long before it learned to look a key up. Every symbol stands after a space, so
 that " a", " no" can be single tokens. The book: `tam: a k, b m, c no, d q`. Asked: `<book>. tam? d a c`, reply

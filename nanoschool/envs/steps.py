@@ -1,6 +1,6 @@
 """steps: chains and sums in one world; each task is played by the world that it came from.
 
-After worlds.md's `steps`. A task keeps the name of its own world (`chain`, `sums`), so problems and splits are
+A task keeps the name of its own world (`chain`, `sums`), so problems and splits are
 theirs.
 """
 

@@ -1,6 +1,6 @@
 """sums: addition and subtraction of whole numbers, worked column by column from the lowest digit.
 
-After worlds.md's `steps`. One step a column, as many columns as the longer number has digits; a missing
+One step a column, as many columns as the longer number has digits; a missing
 digit is 0:
 
     47+38=?   7+8=15; 4+3+1=8 #### 85      digit+digit, +1 when the column before carried, = the column's sum;

