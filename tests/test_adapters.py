@@ -314,6 +314,9 @@ def test_a_users_reward_is_put_on_trial(tmp_path, capsys):
     source = f"{tmp_path / 'mine.py'}:score"
     assert main(["audit", "sums", "--reward", source, "--n", "40"]) == 1
     assert "GAMEABLE" in capsys.readouterr().out
+    (tmp_path / "mine.py").write_text("def score(task, reply):\n    return 1.0\n")
+    assert main(["audit", "sums", "--reward", source, "--n", "40"]) == 1
+    assert "sums: CANNOT TELL RIGHT FROM WRONG" in capsys.readouterr().out
     assert main(["audit", "sums", "--n", "40"]) == 0
 
 

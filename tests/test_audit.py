@@ -9,6 +9,7 @@ import pytest
 from nanoschool import envs
 from nanoschool.cli import main
 from nanoschool.envs import planted
+from nanoschool.envs.adapters.reward import Rewarded
 from nanoschool.envs.chain import Chain
 from nanoschool.envs.common import draw
 from nanoschool.envs.nim import Nim
@@ -153,6 +154,44 @@ def test_escaping_defeat_in_a_game_is_a_cheat():
     assert found(Nim()) == set()
 
 
+def answered(task: Task, reply: str) -> float:
+    """Right sums."""
+    sign = 1 if task.data["op"] == "+" else -1
+    return float(reply.endswith(f"#### {task.data['a'] + sign * task.data['b']}"))
+
+
+@pytest.mark.parametrize(
+    ("name", "score", "told"),
+    [
+        ("chain", lambda task, reply: 1.0, "right replies, as the world writes them, earn +0.000"),
+        ("nim", lambda task, reply: 1.0, "earn +0.000 [+0.000, +0.000] over chance"),
+        ("chain", lambda task, reply: float("####" in reply), "earn +0.000"),
+        ("chain", lambda task, reply: Random(reply).random(), "over chance"),
+        ("sums", lambda task, reply: 0.0, "earn +0.000"),
+    ],
+)
+def test_a_reward_that_pays_guesses_what_it_pays_right_replies_is_found(name, score, told):
+    result = audit(Rewarded(envs.load(name), score, "mine.py:score"), 60)
+    verdict, why = lines(result)[:2]
+    assert result.gameable and "CANNOT TELL RIGHT FROM WRONG" in verdict and told in why
+
+
+def test_a_reply_that_earns_what_right_replies_earn_is_found():
+    """Chance is only a little below them, so nothing can be far above it."""
+
+    def score(task: Task, reply: str) -> float:
+        return 0.9 + 0.08 * answered(task, reply) + 0.04 * (reply.strip() == "")
+
+    result = audit(Rewarded(envs.load("sums"), score, "mine.py:score"), 60)
+    assert [finding.cheat for finding in result.findings if finding.gameable] == ["empty answer"]
+    assert not result.blind and any("as much as right replies" in line for line in lines(result))
+
+
+def test_a_users_reward_for_right_replies_passes():
+    result = audit(Rewarded(envs.load("sums"), answered, "mine.py:score"), 60)
+    assert not result.gameable and result.honest["right replies"].mean == 1.0
+
+
 class Bare:
     """A world that says nothing but its tasks."""
 
@@ -173,6 +212,8 @@ class Bare:
 def test_a_world_without_guesses_or_oracle_can_be_audited_one_without_reward_cannot():
     result = audit(Bare(0.0), 10)
     assert not result.gameable and "other tasks" in lines(result)[0] and "oracle" not in result.honest
+    ceiling = audit(Bare(1.0), 10)
+    assert ceiling.gameable and "chance earns the most that any reply did, 1" in lines(ceiling)[1]
     with pytest.raises(UserError, match="'bare' gives no reward"):
         audit(Bare(), 10)
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from random import Random
 
+from nanoschool.envs.adapters.reward import Rewarded
 from nanoschool.envs.common import common_prefix
-from nanoschool.types import Environment, HasDemonstrations, HasGuesses, HasOracle, Task
+from nanoschool.lab.scripted import Speaker, oracle
+from nanoschool.types import Ask, Environment, HasDemonstrations, HasGuesses, HasOracle, Task
 
 Guess = Callable[[Task, Sequence[str], Random], str]
 DRAWS = 1000  # guesses drawn to find every possible answer
@@ -24,6 +26,24 @@ def right_replies(env: Environment, tasks: Sequence[Task]) -> list[str]:
         elif isinstance(env, HasOracle):
             said += env.oracle(task, []).best_replies[:1]
     return [reply for reply, _ in Counter(said).most_common(COMMONEST)]
+
+
+def right_speaker(env: Environment, task: Task, seats: int, seed: int = 0) -> Speaker | None:
+    """One who is right at a task, by the world's oracle, else by its demonstration; None where it has neither.
+
+    Under a user's reward right is still what the world says. A demonstration shows one seat, so games need an oracle.
+    """
+    world = env.world if isinstance(env, Rewarded) else env
+    if isinstance(world, HasOracle):
+        return oracle(world, task, seed)
+    if seats > 1 or not isinstance(world, HasDemonstrations):
+        return None
+    shown = [message.content for message in world.demonstration(task) if message.role == "assistant"]
+
+    def speak(ask: Ask, replies: Sequence[str]) -> str:
+        return shown[min(len(replies), len(shown) - 1)]
+
+    return speak
 
 
 def guesses_of(env: Environment, other: Sequence[str]) -> Guess:
