@@ -110,7 +110,16 @@ def test_a_policy_that_the_world_cannot_serve_is_said():
 
 def test_a_small_world_gives_what_it_has():
     assert len(tasks_of(Tally(), "dev", 2)) == 2
-    assert len(tasks_of(Tally(), "dev", 100)) == 3
+    assert [len(tasks_of(Tally(), "dev", count)) for count in (1, 3, 4, 5, 6, 7, 8, 100)] == [
+        1,
+        3,
+        3,
+        3,
+        3,
+        3,
+        3,
+        3,
+    ]
     with pytest.raises(UserError, match="unknown split"):
         tasks_of(envs.load("chain"), "trian", 8)
 
@@ -230,6 +239,27 @@ def test_eval_of_the_oracle_is_at_its_maximum(capsys):
         assert found and found[1] == found[2]
 
 
+def test_a_small_world_is_taken_whole_and_says_so(tmp_path, capsys, monkeypatch):
+    questions = tmp_path / "q.jsonl"
+    questions.write_text("".join(f'{{"question": "{a}+1?", "answer": {a + 1}}}\n' for a in range(60)))
+    sizes = {split: len(tasks) for split, tasks in envs.load(str(questions)).by_split.items()}  # type: ignore[attr-defined]
+    commands = {
+        ("eval", "--policy", "echo", "--env", str(questions)): ("test", 400),
+        ("audit", str(questions)): ("test", 200),
+        ("play", str(questions), "--split", "dev", "--n", "30"): ("dev", 30),
+    }
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    for args, (split, asked) in commands.items():
+        assert main(list(args)) == 0
+        said = f"nanoschool: {questions} has {sizes[split]} {split} problems, not {asked}: all are taken\n"
+        assert capsys.readouterr().err == said
+    questions.write_text('{"question": "1+1?", "answer": 2}\n' * 3)
+    for args in commands:
+        assert main(list(args)) == 2
+        err = capsys.readouterr().err
+        assert "question among 1" in err and "write about 50 lines, or give a folder with train.jsonl" in err
+
+
 def test_envs_lists_every_world_without_torch():
     code = "import sys; from nanoschool.cli import main; main(['envs', '--n', '8']); print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -243,6 +273,8 @@ def test_envs_lists_every_world_without_torch():
         (["eval", "--policy", "orcale"], "--policy"),
         (["eval", "--policy", "oracle", "--env", "chian"], "did you mean 'chain'?"),
         (["eval", "--policy", "oracle", "-n", "0"], "--n is 0"),
+        (["eval", "laptop", "--policy", "oracle", "--env", "chain"], "leave out run 'laptop'"),
+        (["eval", "--policy", "oracle", "--stage", "sft", "--env", "chain"], "leave out --stage sft"),
         (["play", "chian"], "did you mean 'chain'?"),
         (["play"], "which env?"),
         (["play", "chain", "--n", "0"], "--n is 0"),

@@ -3,11 +3,20 @@
 Imported by the help as well, so a command imports what it runs inside itself.
 """
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 from nanoschool.options import parse
 from nanoschool.types import UserError
+
+
+def say_fewer(world: str, split: str, there: int, asked: int) -> None:
+    """One line on stderr where a world has fewer problems than were to be taken."""
+    if there < asked:
+        print(
+            f"nanoschool: {world} has {there} {split} problems, not {asked}: all are taken", file=sys.stderr
+        )
 
 
 def target(command: str, args: Sequence[str], default: Any, what: str) -> tuple[str, Any]:

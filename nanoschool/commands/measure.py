@@ -8,10 +8,12 @@ from typing import Annotated, Any, Literal
 from tyro.conf import arg
 
 from nanoschool import envs
-from nanoschool.commands import target
+from nanoschool.commands import say_fewer, target
 from nanoschool.options import parse
 from nanoschool.places import existing_run, finished_stage
 from nanoschool.types import HasOracle, UserError
+
+Policy = Literal["oracle", "random", "echo"]
 
 
 @dataclass(frozen=True)
@@ -19,18 +21,16 @@ class Eval:
     """Measure a stage of a run, or with --policy no run, on worlds: each score with its 95 % interval and n."""
 
     stage: str | None = None  # pretrain, sft, rl; the last one there is, unless given
-    worlds: Annotated[
-        tuple[str, ...], arg(aliases=["--env"])
-    ] = ()  # those of the run's settings (or all of ours)
-    n: Annotated[int, arg(aliases=["-n"])] = 400  # test problems a world
-    policy: Literal["oracle", "random", "echo"] | None = (
-        None  # who plays in place of a run; no RUN is given then
-    )
+    # the worlds to measure: those of the run's settings (with --policy all of ours), unless given
+    worlds: Annotated[tuple[str, ...], arg(aliases=["--env"])] = ()
+    n: Annotated[int, arg(aliases=["-n"])] = 400  # test problems a world; with --policy as many as there are
+    policy: Policy | None = None  # who plays in place of a run; no RUN is given then
     runs_dir: Path = Path("runs")  # where run folders are
 
 
 def measure(args: Sequence[str]) -> int:
     """Print the scores; returns the exit status."""
+    name = ""
     if args and args[0].startswith("-") and any(word.startswith("--policy") for word in args):
         options = parse(Eval(), args, "nanoschool eval")
     else:
@@ -38,6 +38,11 @@ def measure(args: Sequence[str]) -> int:
     if options.n < 1:
         raise UserError(f"nanoschool eval: --n is {options.n}, must be at least 1")
     if options.policy is not None:
+        for word, what in ((name, f"run {name!r}"), (options.stage, f"--stage {options.stage}")):
+            if word:
+                raise UserError(
+                    f"nanoschool eval: --policy {options.policy} plays in place of a run: leave out {what}, or --policy"
+                )
         return _scripted(options.policy, options.worlds or envs.names(), options.n)
     folder = existing_run(options.runs_dir, name)
     stage, _ = finished_stage(folder, options.stage)
@@ -56,6 +61,7 @@ def _scripted(policy: str, names: Sequence[str], n: int) -> int:
     for name in names:
         env = envs.load(name)
         tasks = tasks_of(env, "test", n)
+        say_fewer(env.name, "test", len(tasks), n)
         score = estimate(scores(env, policy, tasks)).to_json()
         best = [env.oracle(task, []).value for task in tasks] if isinstance(env, HasOracle) else []
         _print(env.name, score, f"  V*={sum(best) / len(best):.3f}" if best else "")

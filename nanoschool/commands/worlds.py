@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nanoschool import envs
-from nanoschool.commands import target
+from nanoschool.commands import say_fewer, target
 from nanoschool.options import parse
 from nanoschool.types import Environment, UserError
 
@@ -34,11 +34,12 @@ def catalogue(args: Sequence[str]) -> int:
 class Play:
     """Play a world yourself: a line is a reply, `?` asks the oracle. /quit, Ctrl-D or Ctrl-C ends it."""
 
-    n: int = 10  # problems
-    split: str = "train"
+    n: int = 10  # problems, or as many as there are
+    split: str = "train"  # train, dev or test
     seed: int = 0  # of the problems
     seat: int = 0  # yours, where there are several
-    reward: str = ""  # FILE.py:FUNCTION that pays in place of the world
+    # FILE.py:FUNCTION that pays in place of the world: def score(task, reply: str) -> float, of the seat's last reply
+    reward: str = ""
 
 
 def play(args: Sequence[str]) -> int:
@@ -46,9 +47,11 @@ def play(args: Sequence[str]) -> int:
     name, options = target("play", args, Play(), "env")
     _positive("play", options.n)
     env = paid(name, options.reward)
-    tasks = env.tasks(options.split, options.n, seed=options.seed)
     from nanoschool.lab.play import play as at_the_keyboard
+    from nanoschool.lab.scripted import tasks_of
 
+    tasks = tasks_of(env, options.split, options.n, options.seed)
+    say_fewer(env.name, options.split, len(tasks), options.n)
     try:
         at_the_keyboard(env, tasks, iter(sys.stdin), lambda line: print(line, flush=True), options.seat)
     except KeyboardInterrupt:
@@ -62,7 +65,9 @@ class Trial:
 
     n: int = 200  # test problems, or as many as there are
     seed: int = 0  # of the guesses
-    reward: str = ""  # FILE.py:FUNCTION that pays in place of the world, and is put on trial
+    # FILE.py:FUNCTION that is put on trial in place of the world's reward: def score(task, reply: str) -> float, of the
+    # seat's last reply
+    reward: str = ""
 
 
 def audit(args: Sequence[str]) -> int:
@@ -81,6 +86,7 @@ def audit(args: Sequence[str]) -> int:
     gameable = False
     for env in worlds:
         found = put_on_trial(env, options.n, options.seed)
+        say_fewer(env.name, "test", found.n, options.n)
         print("\n".join(lines(found)), flush=True)
         gameable |= found.gameable
     return GAMEABLE if gameable else 0

@@ -130,15 +130,20 @@ def against(env: Environment, task: Task, speak: Speaker, seat: int = 0, seed: i
 # Scores
 
 
-def tasks_of(env: Environment, split: str, count: int) -> list[Task]:
-    """`count` tasks of a split, or as many of half, a quarter … of them as a small world has."""
-    while True:
+def tasks_of(env: Environment, split: str, count: int, seed: int = 0) -> list[Task]:
+    """`count` tasks of a split, or all that a small world has. Raises the world's UserError where it has none."""
+    try:
+        return list(env.tasks(split, count, seed))
+    except UserError:
+        found = list(env.tasks(split, 1, seed))
+    fewest, most = 1, count - 1  # it has at least so many, and at most
+    while fewest < most:
+        middle = (fewest + most + 1) // 2
         try:
-            return list(env.tasks(split, count))
+            found, fewest = list(env.tasks(split, middle, seed)), middle
         except UserError:
-            if count <= 1:
-                raise
-            count //= 2
+            most = middle - 1
+    return found
 
 
 def scores(env: Environment, policy: str, tasks: Sequence[Task], seat: int = 0, seed: int = 0) -> list[float]:

@@ -23,6 +23,7 @@ from nanoschool.types import SPLITS, Ask, Episode, Message, Outcome, Task, UserE
 
 SUFFIXES = (".jsonl", ".parquet")
 MARK = "####"
+ENOUGH = 50  # questions, for a tenth of them to be at least one: all but one time in two hundred
 NOTE = re.compile(r"<<([^<>]{0,200})>>")  # a call of the calculator and its result
 NUMBER = re.compile(
     r"\$?([+-]?(?:[0-9]{1,3}(?:,[0-9]{3}){1,5}|[0-9]{1,18})(?:\.[0-9]{0,12})?|[+-]?\.[0-9]{1,12})%?\.?"
@@ -46,6 +47,7 @@ class Questions:
         """`count` of the split's questions in an order of the seed's; a longer draw begins with the shorter one."""
         require(split in SPLITS, self.name, f"unknown split {split!r}; write one of {', '.join(SPLITS)}")
         tasks = list(self.by_split[split])
+        require(count == 0 or bool(tasks), self.name, self._has_none(split))
         require(
             count <= len(tasks),
             self.name,
@@ -53,6 +55,16 @@ class Questions:
         )
         Random(f"{split}/{seed}").shuffle(tasks)
         return tasks[:count]
+
+    def _has_none(self, split: str) -> str:
+        """What to do about it."""
+        if Path(self.path).is_dir():
+            return f"its files hold no {split} questions; add some, dev ones to train or to a dev.jsonl"
+        lines = sum(map(len, self.by_split.values()))
+        return (
+            f"has no {split} question among {lines}, for a tenth go to test and a tenth to dev; write about {ENOUGH}"
+            " lines, or give a folder with train.jsonl and test.jsonl"
+        )
 
     def play(self, task: Task) -> Episode:
         reply = yield Ask(task.data["question"])
