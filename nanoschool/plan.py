@@ -97,6 +97,8 @@ def checked(settings: Settings, where: str) -> Settings:
             raise UserError(f"{where}: {name}: {error}") from None
         if stage.method.needs_env and not stage.env:
             raise UserError(f'{where}: {name}: {stage.use} practises in a world: name one, env = "chain"')
+        if stage.env:
+            stage.method.check(settings.worlds[stage.env])
         if stage.reward and not stage.env:
             raise UserError(f"{where}: {name}: has a reward but no env to earn it in")
         if stage.env and stage.env not in settings.evaluation.worlds:

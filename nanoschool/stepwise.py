@@ -28,7 +28,7 @@ def gae(
 
 
 def step_advantages(values_K: Sequence[float], reward: float) -> list[float]:
-    """VinePPO (2410.01679, Eq. 9): A_k = V(s_{k+1}) − V(s_k), the value of the end being the reward.
+    """VinePPO (2410.01679, section 4): A_k = V(s_{k+1}) − V(s_k), the value of the end being the reward.
 
     values[k] is of the state that step k starts from, in whole returns: they sum to the reward less V(s_0).
     """

@@ -34,6 +34,7 @@ class Learner:
     state: dict[str, Any] = field(default_factory=dict)  # plain JSON; survives a kill
     sample: str = ""  # what is being read, imitated or said, for whoever watches
     reference: Policy | None = None  # the policy as the stage found it, where the method asks for it
+    teacher: Policy | None = None  # who is imitated, where the method asks for one
 
     def random(self, purpose: str) -> random.Random:
         return random.Random(f"{self.seed}/{self.stage}/{self.step}/{self.rank}/{purpose}")
@@ -48,11 +49,20 @@ class Method:
 
     needs_env: ClassVar[bool] = False  # practises in a world: the stage must name one
     needs_reference: ClassVar[bool] = False
+    needs_teacher: ClassVar[bool] = False
+    learns_from: ClassVar[tuple[type, ...]] = ()  # what the world must offer: protocols of `types`
     converses: ClassVar[bool] = True  # what comes out of it answers in the chat format
 
     def draws_on(self) -> tuple[str, ...]:
         """The shares that it takes rows from: "mix" (the reading), "taught" (the demonstrations)."""
         return ()
+
+    def check(self, env: Environment) -> None:
+        """Raise UserError where the world lacks what this method learns from; asked before anything is spent."""
+        for protocol in self.learns_from:
+            what = protocol.__name__.removeprefix("Has").lower()
+            lacks = f"world {env.name!r} has no {what}, which it learns from; practise in another"
+            require(isinstance(env, protocol), self, lacks)
 
     def begin(self, learner: Learner) -> None:
         """Set `learner.policy.optimizer`; called once a stage, before a resumed state is put back."""
@@ -84,7 +94,7 @@ class Method:
 def require(holds: bool, method: Method, complaint: str) -> None:
     """Check a method's setting as it is made. Raises UserError with the complaint, which says what to write."""
     if not holds:
-        raise UserError(f"method {type(method).__name__.lower()}: {complaint}")
+        raise UserError(f"method {type(method).__module__.rpartition('.')[2]}: {complaint}")
 
 
 def require_schedule(method: Method, *, warmup: float, cooldown: float, **rates: float) -> None:
