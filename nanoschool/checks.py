@@ -2,6 +2,8 @@
 
 from nanoschool.core.chat import render
 from nanoschool.core.tokenizer import Tokenizer
+from nanoschool.envs.closedbook import ClosedBook
+from nanoschool.envs.facts import Facts
 from nanoschool.plan import Settings
 from nanoschool.types import Environment, HasDemonstrations, HasGate, Message, UserError
 
@@ -15,6 +17,7 @@ def check(settings: Settings, tokenizer: Tokenizer) -> None:
     practised = [stage.env for stage in settings.stages.values() if stage.env]
     for name in (name for name, share in settings.mix.items() if share > 0):
         _one_token_each(name, settings.worlds[name], tokenizer)
+    _one_town(settings)
     for name in taught:
         if not isinstance(settings.worlds[name], HasDemonstrations):
             raise UserError(f"world {name!r} has no demonstrations to imitate; take it out of [taught]")
@@ -26,6 +29,21 @@ def check(settings: Settings, tokenizer: Tokenizer) -> None:
         settings.worlds[name].tasks("dev", plan.look)
     for name in sorted({*taught, *practised, *plan.worlds}):
         _short_enough(name, settings.worlds[name], tokenizer, settings.model.context)
+
+
+def _one_town(settings: Settings) -> None:
+    """Who is asked about must live in the town that is read about."""
+    worlds = settings.worlds
+    told = {name: worlds[name] for name, share in settings.mix.items() if share > 0}
+    towns = {name: world.residents() for name, world in told.items() if isinstance(world, Facts)}
+    for name in sorted({*settings.taught, *settings.evaluation.worlds}):
+        asked = worlds[name]
+        for read, people in towns.items():
+            if isinstance(asked, ClosedBook) and asked.facts.residents() != people:
+                raise UserError(
+                    f"world {name!r} asks about another town than {read!r} tells of; give worlds.{name}.facts the "
+                    f"people, exposures and town_seed of worlds.{read}"
+                )
 
 
 def _one_token_each(name: str, world: Environment, tokenizer: Tokenizer) -> None:

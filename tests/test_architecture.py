@@ -26,7 +26,7 @@ ALLOWED: dict[
     "interrupt": set(),
     "saving": {"types", "core", "folder"},
     "machine": {"types", "ledger", "core", "folder", "plan"},
-    "checks": {"types", "core", "plan"},
+    "checks": {"types", "core", "envs", "plan"},
     "reading": {"types", "core", "methods", "evals", "plan", "checks"},
     "summary": {"types", "evals", "folder", "plan", "saving"},
     "train": {"types", "ledger", "core", "rollout", "methods", "evals", "folder", "saving", "interrupt"},

@@ -82,6 +82,12 @@ def test_a_budget_in_a_unit_that_is_never_spent_ends(tmp_path: Path) -> None:
     assert "pretrain: none of its budget of rollouts is spent after 20 steps" in said
 
 
+def test_who_is_asked_about_lives_where_is_read(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    flags = ["--runs-dir", str(tmp_path), "--worlds.recall.facts.people", "96"]
+    said = refused(["run", "laptop", *flags], capfd)
+    assert "world 'recall' asks about another town than 'facts' tells of; give worlds.recall.facts" in said
+
+
 def test_the_name_of_a_run_that_was_refused_is_free(tmp_path: Path) -> None:
     flags = ["run", "nano", "--stages", "pretrain", "--mix.rules", "0", "--runs-dir", str(tmp_path), "--text"]
     assert "no such file" in refused_apart([*flags, str(tmp_path / "godo.txt")])
