@@ -72,10 +72,9 @@ class Settings:
     preset: str = ""  # where it came from
     name: str = ""  # of its folder in `runs_dir`; the preset's name unless given
     runs_dir: Path = Path("runs")  # where run folders are
-    seed: int = 1
-    text: Path | None = (
-        None  # a file or folder of .txt, .md, .jsonl, .jsonl.gz to read in place of our stories
-    )
+    seed: int = 1  # of everything that is drawn: weights, text, tasks, replies
+    # to read in place of our stories: a file or folder of .txt, .md, .jsonl, .jsonl.gz, .parquet, or hf:OWNER/NAME
+    text: Path | None = None
     text_share: float = 0.5  # of the reading, where there is a text; the worlds share the rest
     device: str = "auto"  # auto, cpu, cuda or mps
     threads: int = 0  # 0: as many as OMP_NUM_THREADS says, else as the machine has

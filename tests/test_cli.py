@@ -75,6 +75,7 @@ def test_no_command_is_help_and_version_is_said(capsys):
         (["run", "lapto"], "did you mean laptop?"),
         (["run", "nano", "--sead", "1"], "did you mean --seed?"),
         (["run", "nano", "--pretrain.budget", "tokens=0"], "must be above 0"),
+        (["run", "--runs-dir", "x"], "which preset? Its name comes first"),
         (["chat"], "which run?"),
         (["chat", "--stage", "rl"], "which run?"),
         (["chat", "first", "--temprature", "1"], "did you mean --temperature?"),

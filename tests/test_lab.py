@@ -176,6 +176,25 @@ def test_the_end_of_the_input_ends_the_game(lines):
     assert earned == [] and "reward" not in said
 
 
+def test_an_empty_line_is_no_reply():
+    chain = envs.load("chain")
+    right = chain.demonstration(chain.tasks("train", 1)[0])[1].content
+    earned, said = at_the_keyboard(chain, 1, "", "  ", right)
+    assert earned == [1.0] and said.count("an empty line is no reply") == 2
+
+
+@pytest.mark.parametrize("name", ["nim", "tictactoe", "connect3", "kuhn"])
+def test_a_game_shows_the_form_of_a_reply_once(name):
+    game = envs.load(name)
+    said: list[str] = []
+    tasks = game.tasks("train", 2)
+    play(game, tasks, iter(["I pass\n"] * 9), said.append)
+    forms = [line[len("(reply like: ") : -1] for line in said if line.startswith("(reply like: ")]
+    assert len(forms) == 1
+    outcome = perform(game.play(tasks[0]), lambda ask, replies: "?" if replies else forms[0]).outcome
+    assert outcome.info["wellformed"] or outcome.rewards[0] > 0  # it is not what ended the game
+
+
 def test_a_reply_of_several_lines():
     env = Tally()
     said: list[str] = []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nanoschool.commands import target
 from nanoschool.places import existing_run, finished_stage, writable
+from nanoschool.types import UserError
 
 INTERRUPTED = 130
 
@@ -21,6 +22,10 @@ def run(args: Sequence[str]) -> int:
         )
         print("\n".join(f"  {name:<9} {first_comment(path)}" for name, path in presets().items()))
         return 0
+    if args[0].startswith("-"):
+        raise UserError(
+            "nanoschool run PRESET: which preset? Its name comes first; all: nanoschool run --help"
+        )
     settings = load_settings(args[0], args[1:])
     writable(settings.runs_dir)
     from nanoschool import run as school

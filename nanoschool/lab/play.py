@@ -1,15 +1,18 @@
 """play: a person plays a world at the keyboard, and may ask the oracle.
 
 A line is a reply; one that ends in a backslash goes on on the next. `?` asks the oracle about the state, `?TEXT` about
-a reply that begins with TEXT. The end of the input ends the game.
+a reply that begins with TEXT. An empty line is no reply. The end of the input ends the game. Where a world can guess,
+one of its guesses shows the form of a reply before the first.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from random import Random
 
 from nanoschool.lab.scripted import Speaker, against, perform
-from nanoschool.types import Ask, Environment, HasOracle, Task, UserError
+from nanoschool.types import Ask, Environment, HasGuesses, HasOracle, Task, UserError
 
 QUIT = "/quit"
+NOTHING = f"(an empty line is no reply; ? asks the oracle, {QUIT} ends)"
 SHOWN = 3  # best replies
 
 
@@ -28,7 +31,8 @@ def play(
     try:
         for number, task in enumerate(tasks, start=1):
             say(f"--- {env.name} {number}")
-            played = perform(env.play(task), against(env, task, _person(env, task, lines, say), seat))
+            person = _person(env, task, lines, say, first=number == 1)
+            played = perform(env.play(task), against(env, task, person, seat))
             outcome = played.outcome
             if played.rewards is None:
                 say("no reward: this world does not score")
@@ -48,18 +52,24 @@ def play(
     return earned
 
 
-def _person(env: Environment, task: Task, lines: Iterator[str], say: Callable[[str], None]) -> Speaker:
+def _person(
+    env: Environment, task: Task, lines: Iterator[str], say: Callable[[str], None], first: bool
+) -> Speaker:
     heard = 0  # replies that have been shown
+    shows_form = first
 
     def speak(ask: Ask, replies: Sequence[str]) -> str:
-        nonlocal heard
+        nonlocal heard, shows_form
         for reply in replies[heard:]:
             say(f"they: {reply}")
         if ask.reward:
             say(f"reward so far {ask.reward:+g}")
         say(f"{ask.role}: {ask.text}" if ask.role != "user" else ask.text)
-        while (line := _line(lines)).startswith("?"):
-            say(_truth(env, task, replies, line[1:]))
+        if shows_form and isinstance(env, HasGuesses):
+            say(f"(reply like: {env.guess(task, replies, Random(task.problem))})")
+            shows_form = False
+        while (line := _line(lines)).startswith("?") or not line.strip():
+            say(_truth(env, task, replies, line[1:]) if line.strip() else NOTHING)
         heard = len(replies) + 1
         return line
 
