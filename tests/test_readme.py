@@ -84,6 +84,15 @@ def test_the_method_of_contributing_is_one():
     assert method["METHOD"]().advantages(attempts) == [1.0, -1.0, 0.0, 0.0]
 
 
+def test_the_reward_of_contributing_is_one_of_its_world():
+    module = {}
+    for block in blocks("CONTRIBUTING.md", "python")[1:3]:
+        exec(block, module)
+    for task in module["WORLD"].tasks("test", 20):
+        right = module["WORLD"].demonstration(task)[-1].content
+        assert (module["score"](task, f" {right}\n"), module["score"](task, "")) == (1.0, 0.0)
+
+
 def test_the_world_of_contributing_is_one():
     module = {}
     exec(blocks("CONTRIBUTING.md", "python")[1], module)
