@@ -20,6 +20,7 @@ from nanoschool.evals.measure import accuracy, answers
 from nanoschool.exposure import exposure
 from nanoschool.folder import Folder
 from nanoschool.interrupt import Interrupted
+from nanoschool.lab.scripted import tasks_of
 from nanoschool.ledger import Budget, Ledger
 from nanoschool.machine import flops_per_second, settle
 from nanoschool.methods.base import Learner
@@ -233,7 +234,10 @@ def load_policy(path: Path, stage: str | None) -> Policy:
 
 
 def evaluate_run(path: Path, stage: str | None, worlds: list[str], n: int) -> dict:
-    """Greedy accuracy of a run's stage on the test split of worlds, in every way each can be put."""
+    """Greedy accuracy of a run's stage on `n` test tasks of each world, or all that it has, in every way it can be put."""
     settings, policy = load_run(path), load_policy(path, stage)
-    asked = {name: settings.worlds.get(name) or envs.load(name) for name in worlds}
-    return Exam(asked, n, 1, 1, practised=(), converses=False).sit(policy)[0]["worlds"]
+    found = {}
+    for name, env in {name: settings.worlds.get(name) or envs.load(name) for name in worlds}.items():
+        there = len(tasks_of(env, "test", n))
+        found |= Exam({name: env}, there, 1, 1, practised=(), converses=False).sit(policy)[0]["worlds"]
+    return found

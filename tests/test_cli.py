@@ -195,7 +195,10 @@ def test_eval_measures_a_stage_of_a_finished_run(nano):
     assert {line.split()[0] for line in lines} == {"rules", "digit"}
     assert all(re.search(r"\d\.\d{3}  \[\d\.\d{3}, \d\.\d{3}\]  n=\d+$", line) for line in lines)
     other = forked.command([*args, "--worlds", "chain"])
-    assert other.status == 0 and other.out.startswith("chain ")
+    assert other.status == 0 and other.out.startswith("chain ") and not other.err
+    small = forked.command([*args[:-1], "60", "--worlds", "digit"])
+    there = re.fullmatch(r"nanoschool: digit has (\d+) test problems, not 60: all are taken\n", small.err)
+    assert small.status == 0 and there and f"n={there[1]}\n" in small.out
     assert forked.files(nano) == before
 
 

@@ -23,7 +23,7 @@ class Eval:
     stage: str | None = None  # pretrain, sft, rl; the last one there is, unless given
     # the worlds to measure: those of the run's settings (with --policy all of ours), unless given
     worlds: Annotated[tuple[str, ...], arg(aliases=["--env"])] = ()
-    n: Annotated[int, arg(aliases=["-n"])] = 400  # test problems a world; with --policy as many as there are
+    n: Annotated[int, arg(aliases=["-n"])] = 400  # test problems a world, or as many as there are
     policy: Policy | None = None  # who plays in place of a run; no RUN is given then
     runs_dir: Path = Path("runs")  # where run folders are
 
@@ -49,7 +49,10 @@ def measure(args: Sequence[str]) -> int:
     worlds = options.worlds or _evaluated(folder)
     from nanoschool.run import evaluate_run
 
-    for path, score in _scores(evaluate_run(folder, stage, list(worlds), options.n)):
+    found = evaluate_run(folder, stage, list(worlds), options.n)
+    for world, ways in found.items():
+        say_fewer(world, "test", next(iter(ways.values()))["n"], options.n)
+    for path, score in _scores(found):
         _print(path, score)
     return 0
 
