@@ -14,24 +14,19 @@ from torch import Tensor
 from nanoschool.core.batch import Batch, Totals
 from nanoschool.credit import by_group, clipped, group_normalised, kl_k3, ratio, sequence_mean_of_token_means
 from nanoschool.methods.base import Learner, require
-from nanoschool.methods.practice import Practice
+from nanoschool.methods.reuse import Reuse
 from nanoschool.types import Trajectory
 
 
 @dataclass(frozen=True)
-class GRPO(Practice):
+class GRPO(Reuse):
     needs_reference: ClassVar[bool] = True
 
     clip: float = 0.2
     kl: float = 0.04  # beta, on the k3 estimate against the stage's first weights
-    epochs: int = 1
-    minibatches: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for setting in ("epochs", "minibatches"):
-            value = getattr(self, setting)
-            require(value >= 1, self, f"{setting}={value} must be at least 1")
         for setting in ("clip", "kl"):
             value = getattr(self, setting)
             require(value >= 0, self, f"{setting}={value} must be 0 or more")
@@ -40,33 +35,19 @@ class GRPO(Practice):
         """A_i = (R_i − mean) / (std + 1e-6) over the group."""
         return by_group([t.group for t in trajectories], [t.rewards for t in trajectories], group_normalised)
 
-    def update(
-        self, learner: Learner, useful: list[Trajectory], kept: list[Trajectory], scale: float
-    ) -> dict[str, float]:
-        policy, reference = learner.policy, learner.reference
+    def assemble(self, learner: Learner, useful: list[Trajectory], kept: list[Trajectory]) -> Batch:
+        reference, batch = learner.reference, super().assemble(learner, useful, kept)
         assert reference is not None, "the learner keeps a reference where the method needs one"
-        for trajectories, sampled in ((useful, 1.0), (kept, 0.0)):
-            for trajectory in trajectories:
-                trajectory.extra["sampled"] = [sampled] * len(trajectory.tokens)
-        batch = Batch.of(useful + kept)
-        with policy.ledger.account("reference"):
+        with learner.policy.ledger.account("reference"):
             batch.extra["reference"] = reference.logprobs(batch).cpu()
-        return policy.fit(
-            batch,
-            self.loss,
-            scale=scale,
-            epochs=self.epochs,
-            minibatches=self.minibatches,
-            seed=learner.draw_seed("minibatches"),
-        )
+        return batch
 
-    def loss(self, logprobs_BT: Tensor, batch: Batch, totals: Totals) -> Tensor:
-        sampled = batch.extra["sampled"] > 0
-        objective = clipped(ratio(logprobs_BT, batch.logprobs), batch.weights, self.clip, self.clip)
-        objective = objective + self.kl * kl_k3(logprobs_BT, batch.extra["reference"])
-        imitation = -batch.weights * logprobs_BT
-        per_token = objective.where(sampled, imitation)
-        return sequence_mean_of_token_means(per_token, batch.mask, totals.sequences)
+    def objective(self, logprobs_BT: Tensor, batch: Batch) -> Tensor:
+        surrogate = clipped(ratio(logprobs_BT, batch.logprobs), batch.weights, self.clip, self.clip)
+        return surrogate + self.kl * kl_k3(logprobs_BT, batch.extra["reference"])
+
+    def aggregate(self, loss_BT: Tensor, batch: Batch, totals: Totals) -> Tensor:
+        return sequence_mean_of_token_means(loss_BT, batch.mask, totals.sequences)
 
 
 METHOD = GRPO

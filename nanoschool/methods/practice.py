@@ -49,8 +49,12 @@ class Practice(Method):
         learner.policy.optimizer = adamw(learner.policy.model, self.lr, betas=(0.9, self.beta2))
 
     def collect(self, learner: Learner) -> list[Trajectory]:
+        return self.attempt(learner, self.problems)
+
+    def attempt(self, learner: Learner, problems: int, draw: str = "") -> list[Trajectory]:
+        """A group of attempts at each of so many train problems; another `draw` of the same step is of others."""
         assert learner.env is not None, "the stage names a world"
-        tasks = learner.env.tasks("train", self.problems, seed=learner.draw_seed("tasks"))
+        tasks = learner.env.tasks("train", problems, seed=learner.draw_seed("tasks" + draw))
         return rollout(
             learner.policy,
             learner.env,
@@ -58,7 +62,7 @@ class Practice(Method):
             samples=self.samples,
             temperature=self.temperature,
             max_tokens=self.max_tokens,
-            seed=learner.draw_seed("rollout"),
+            seed=learner.draw_seed("rollout" + draw),
             play=alone(learner.env, learner.env.play),
         )
 
