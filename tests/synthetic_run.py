@@ -69,6 +69,7 @@ def stage(place: int) -> dict:
             "accuracy": 0.9985, "shuffled": 0.127, "books": 1000, "tokens": 8000, "chance": 0.125, "passed": True
         },
         "worlds": {name: world(name, place) for name in WORLDS},
+        "passk_format": {"chain": ("worked", "chat", "chat")[place]},
         "passk": {
             "chain": {
                 "pass@1": estimate((0.01, 0.29, 0.84)[place], 100),

@@ -112,7 +112,8 @@ def test_the_numbers_are_those_of_the_files(html):
     for number in (
         "+57.5 points", "[52.5, 62.4]", "34.0 % → 91.5 %",  # gain
         "99.85 %", "12.7 %", "12.5 %", "1,000",  # gate
-        "8 → 61 → 98 %",  # pass@16
+        "8 → 61 → 98 %", "pretrain worked → sft chat → rl chat", "rl [95.3, 100.0], n = 100 problems",  # pass@16
+        "chain · pretrain · worked1.0 %", "pretrain · worked 8", "rl · chat 98",
         "1 → 99.8 → 100 %",  # chat format
         "1.412", "1.20 M parameters", "vocabulary 1,024", "9 min 54 s", "16,128", "4,587,520",
         "Beyond the base.", "pretrain, worked, 86.0 %", "+5.5 points [1.1, 9.8]", "n = 50", "n = 1,843,221 bytes",

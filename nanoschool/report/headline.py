@@ -93,10 +93,13 @@ def _attempts(run: Run) -> Fact | None:
     asked = run.summary.node("gain").text("world")
     world = asked if asked in found else next(iter(found))
     k = max(k for ks in found[world].values() for k in ks)
-    ends = {stage: ks[k] for stage, ks in found[world].items() if k in ks}
-    last = list(ends)[-1]
-    beside = (" → ".join(ends), f"n = {ends[last].n or 0:,} problems")
-    return Fact(last, f"pass@{k}, {world}", _path([s.mean for s in ends.values()]), beside)
+    ends = {asked: ks[k] for asked, ks in found[world].items() if k in ks}
+    stage, last = list(ends.items())[-1]
+    beside = (
+        " → ".join(" ".join(asked) for asked in ends),
+        f"{stage[0]} {interval(last)}, n = {last.n or 0:,} problems",
+    )
+    return Fact(stage[0], f"pass@{k}, {world}", _path([s.mean for s in ends.values()]), beside)
 
 
 def _form(run: Run) -> Fact | None:

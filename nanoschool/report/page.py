@@ -115,7 +115,8 @@ def _gain(run: Run) -> Iterator[str]:
     attempts = [s for stages in passk(run).values() for ks in stages.values() for s in ks.values()]
     pair = _figure(
         reach.pass_at_k(run),
-        f"Chance that at least one of k sampled attempts is right (unbiased, 95 % intervals); {ns(attempts)} problems.",
+        f"Chance that at least one of k sampled attempts is right (unbiased, 95 % intervals); {ns(attempts)} problems. "
+        f"Each stage is asked in the format named beside it; dashed: a format of the text.",
     )
     for what, words in NUMBERS.items():
         parts = [s for found in worlds(run).values() for e in found.values() for s in e.along(what).values()]
@@ -124,6 +125,7 @@ def _gain(run: Run) -> Iterator[str]:
             f"Greedy accuracy by {words}; {ns(parts)} a point. Dashed: the best plain format after the first stage.",
         )
     yield f'<div class="pair">{pair}</div>' if pair else ""
+    yield tables.passk_table(run)
     for stage in run.rewarded:
         count = len(run.curve(stage, "reward")[0])
         yield _figure(

@@ -15,20 +15,20 @@ Line = tuple[str, str, bool, dict[int, Score]]
 
 
 def pass_at_k(run: Run) -> Figure | None:
-    """A panel a world: pass@k against k after every stage, with 95 % intervals."""
+    """A panel a world: pass@k against k after every stage, in the format it was asked in, with 95 % intervals."""
     found = passk(run)
     if not found:
         return None
     figure, panels = _panels(len(found))
     for axes, (world, stages) in zip(panels, found.items(), strict=True):
-        lines = [(stage, stage, True, ks) for stage, ks in stages.items()]
+        lines = [(f"{stage} · {form}", stage, form == "chat", ks) for (stage, form), ks in stages.items()]
         _draw(axes, lines)
         axes.set_xscale("log", base=2)
         ticks = sorted({k for ks in stages.values() for k in ks})
         axes.set_xticks(ticks, [str(k) for k in ticks])
         axes.minorticks_off()
-        ends = [(stage, max(ks), 100 * ks[max(ks)].mean) for stage, ks in stages.items()]
-        label_ends(axes, [(k, y, f"{stage} {y:.0f}", colour(stage)) for stage, k, y in ends], 9)
+        ends = [(name, stage, max(ks), 100 * ks[max(ks)].mean) for name, stage, _, ks in lines]
+        label_ends(axes, [(k, y, f"{name} {y:.0f}", colour(stage)) for name, stage, k, y in ends], 9)
         axes.set_title(f"{world}, pass@k (%)")
         axes.set_xlabel("attempts k")
     return figure

@@ -62,18 +62,20 @@ def worlds(run: Run) -> dict[str, dict[tuple[str, str], Score]]:
     return found
 
 
-def passk(run: Run) -> dict[str, dict[str, dict[int, Score]]]:
-    """{world: {stage: {k: pass@k}}}."""
-    found: dict[str, dict[str, dict[int, Score]]] = {}
+def passk(run: Run) -> dict[str, dict[tuple[str, str], dict[int, Score]]]:
+    """{world: {(stage, format it was asked in): {k: pass@k}}}; stages may have been asked in different formats."""
+    found: dict[str, dict[tuple[str, str], dict[int, Score]]] = {}
     for stage in run.stages:
-        evaluated = run.summary.node("stages").node(stage).node("passk")
+        exam = run.summary.node("stages").node(stage)
+        evaluated = exam.node("passk")
         for world in evaluated:
+            asked = stage, exam.node("passk_format").text(world) or "format not stated"
             for key in evaluated.node(world):
                 name, _, k = key.partition("@")
                 if name != "pass" or not k.isdecimal():
                     raise evaluated.node(world).error("expected pass@ and a whole number", key)
                 if measured := score(evaluated.node(world).node(key)):
-                    found.setdefault(world, {}).setdefault(stage, {})[int(k)] = measured
+                    found.setdefault(world, {}).setdefault(asked, {})[int(k)] = measured
     return {w: {s: dict(sorted(ks.items())) for s, ks in stages.items()} for w, stages in found.items()}
 
 

@@ -4,7 +4,7 @@ from html import escape
 
 from nanoschool.ledger import Cost
 from nanoschool.report.reading import Run
-from nanoschool.report.scores import Score, interval, percent, worlds
+from nanoschool.report.scores import Score, interval, passk, percent, worlds
 
 
 def table(head: list[str], rows: list[str]) -> str:
@@ -49,6 +49,22 @@ def _key(key: tuple[str, str]) -> tuple[str, str]:
 def _formats(scores: dict[str, dict[tuple[str, str], Score]], stage: str) -> list[str]:
     forms = {form for found in scores.values() for at, form in found if at == stage}
     return sorted(forms, key=lambda form: (form == "chat", form))
+
+
+def passk_table(run: Run) -> str:
+    """A row for every world and stage, with the format that it was asked in; a column for every k."""
+    found = passk(run)
+    counts = sorted({k for stages in found.values() for ks in stages.values() for k in ks})
+
+    def cell(s: Score | None) -> str:
+        return f"{percent(s.mean)}<small>{interval(s)}</small><small>n = {s.n or 0:,}</small>" if s else ""
+
+    rows = [
+        row([f"{escape(world)} · {stage_name(*_key(key))}", *(cell(ks.get(k)) for k in counts)])
+        for world, stages in found.items()
+        for key, ks in stages.items()
+    ]
+    return table(["", *(f"pass@{k}" for k in counts)], rows) if rows else ""
 
 
 def kind_table(run: Run) -> str:
