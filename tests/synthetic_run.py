@@ -27,6 +27,7 @@ budget = "flops=4e12"
 text = "a <b> & \\"c\\""
 
 [rl]
+env = "chain"
 samples = 16
 temperature = 1.0
 """
@@ -144,27 +145,29 @@ def steps(rng: random.Random) -> list[dict]:
 
 def samples() -> list[dict]:
     asks = {
-        "pretrain": ("chain", "a=3; b=a+4; c=b*2; c=?", "\na town was", 0.0),
-        "sft": ("sums", "<b>47+38=?</b> & more", "7+8=15 4+3+1=8 #85", 1.0),
-        "rl": ("chain", "k=7; q=k*3; t=q-9; t=?", "k=7, q=7*3=21,\n t=21-9=12 #12", 1.0),
+        "chain": ("a=3; b=a+4; c=b*2; c=?", "a=3, b=3+4=7,\n c=7*2=14 #14"),
+        "sums": ("<b>47+38=?</b> & more", "7+8=15 4+3+1=8 #85"),
     }
     rows = []
-    for name, (world_name, prompt, reply, reward) in asks.items():
-        for step in (1, 50):
-            tokens = [*reply, "<|end|>"]
-            chances = [0.02 + 0.97 * abs(math.sin(i + step)) for i in range(len(tokens))]
-            rows.append(
-                {
-                    "stage": name,
-                    "step": step,
-                    "world": world_name,
-                    "prompt": prompt,
-                    "reply": reply,
-                    "reward": reward if step == 50 else 0.0,
-                    "tokens": tokens,
-                    "probabilities": chances,
-                }
-            )
+    for place, stage_name in enumerate(("pretrain", "sft", "rl")):
+        for world_name, (prompt, reply) in asks.items():
+            for way in ("chat", "worked") if stage_name == "pretrain" else ("chat",):
+                for problem in range(3):
+                    tokens = [*reply, "<|end|>"]
+                    rows.append(
+                        {
+                            "stage": stage_name,
+                            "world": world_name,
+                            "way": way,
+                            "prompt": f"{problem}. {prompt}",
+                            "reply": reply,
+                            "reward": float(way == "worked" or place > 0),
+                            "tokens": tokens,
+                            "probabilities": [
+                                0.02 + 0.97 * abs(math.sin(i + place)) for i in range(len(tokens))
+                            ],
+                        }
+                    )
     return rows
 
 

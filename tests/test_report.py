@@ -138,6 +138,21 @@ def test_transcripts_carry_each_tokens_probability_and_escape_the_text(html):
     assert 'a <b> & "c"' in "".join(page.text).replace("\\", "")  # the settings too
 
 
+def test_every_stage_is_heard_on_the_same_problems_the_practised_world_first(html):
+    talks = html[html.index("In its own words") : html.index("What it cost")]
+    said = re.findall(r"<details( open)?><summary>(.*?)</summary>", talks)
+    assert said == [(" open", "chain (practised)"), ("", "sums")]
+    heads = re.findall(
+        r'<div class="note">after <span class="stage \w+">(\w+)</span>, test split, (.*?)</div><pre>(\d)',
+        talks,
+    )
+    round = [("pretrain", "worked, reward 1"), ("sft", "chat, reward 1"), ("rl", "chat, reward 1")]
+    assert heads == [(*each, problem) for problem in "01" for each in round] + [
+        (*each, "0") for each in round
+    ]
+    assert "step" not in talks
+
+
 def test_elicitation_is_called_so(run, tmp_path):
     folder = write_run(tmp_path / "run")
     data = summary()

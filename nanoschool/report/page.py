@@ -184,7 +184,8 @@ def _transcripts(run: Run) -> Iterator[str]:
             f'<i style="--u:{0.85 * (1 - p):.2f}"></i>' for p in (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)
         )
         yield (
-            f'<p class="note">Sampled replies; each token is coloured by its probability, sure '
+            '<p class="note">The first test problems of each world and what every stage replied, greedily, in the answer '
+            "format it does best in. Each token is coloured by its probability, sure "
             f'<span class="scale">{swatches}</span> unsure. Point at one for the number.</p>'
         )
         yield talks

@@ -34,11 +34,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Sample:
-    """One line of samples.jsonl: what was asked, what was said, and how probable each of its tokens was."""
+    """One line of samples.jsonl: what a stage, when it was over, said to a test problem, and how probable each token
+    was. `way` is the answer format that it was asked in."""
 
     stage: str
-    step: int
     world: str
+    way: str
     prompt: str
     reply: str
     reward: float | None
@@ -124,9 +125,8 @@ def _sample(row: Node) -> Sample:
     tokens, probabilities = row.list("tokens", str), row.list("probabilities", (int, float))
     if len(tokens) != len(probabilities):
         raise row.error(f"{len(tokens)} tokens but {len(probabilities)} probabilities")
-    texts = [row.text(key) or "" for key in ("stage", "world", "prompt", "reply")]
-    step = int(row.number("step") or 0)
-    return Sample(texts[0], step, *texts[1:], row.number("reward"), tokens, probabilities)
+    texts = [row.text(key) or "" for key in ("stage", "world", "way", "prompt", "reply")]
+    return Sample(*texts, row.number("reward"), tokens, probabilities)
 
 
 def _ledger(node: Node) -> Ledger:

@@ -43,6 +43,7 @@ td.bar { min-width: 110px; background: linear-gradient(to right, var(--grid) var
 .stage { color: var(--hue, var(--other)); font-weight: 600; }
 .good { color: var(--rl); font-weight: 650; } .bad { color: var(--bad); font-weight: 650; }
 .talk { border-left: 3px solid var(--hue, var(--other)); padding: 2px 0 2px 16px; margin: 18px 0; }
+details { margin: 14px 0; } summary { cursor: pointer; font-weight: 600; }
 .talk .note { font-size: 13px; }
 .talk pre { margin: 5px 0; }
 pre {
