@@ -124,6 +124,7 @@ class School:
             "vocab": self.policy.model.config.vocab,
             "context": self.policy.model.config.context,
             **self.machine.to_json(),
+            "worlds": {w: envs.phrase(self.settings.worlds[w]) for w in self.settings.evaluation.worlds},
             "exposure": self._exposure(),
         }
         summarise(self.settings, self.folder, self.at, about)

@@ -86,6 +86,7 @@ def summary() -> dict:
         "name": "synthetic", "seed": 1, "version": "0.1.0", "parameters": 1_204_224, "vocab": 1024, "context": 256,
         "device": "cpu", "threads": 2, "torch": "2.13.0",
         "seconds": {"pretrain": 301.2, "sft": 45.5, "rl": 184.0, "evaluation": 63.0, "total": 593.7},
+        "worlds": {"chain": "chains of assignments, worked out <step> by step.", "sums": "column by column."},
         "stages": {name: stage(place) for place, name in enumerate(("pretrain", "sft", "rl"))},
         "gain": {
             "world": "chain", "from": "sft", "to": "rl", "n": 400, "before": 0.34, "after": 0.915,

@@ -42,6 +42,7 @@ def test_registry_lists_worlds_and_nothing_else():
     assert {"chain", "sums", "steps", "rules", "facts", "stories"} <= set(NAMES)
     assert not {"common", "scratchpad", "oneword", "__init__"} & set(NAMES)
     assert list(envs.describe()) == NAMES
+    assert envs.phrase(envs.load("nim")).startswith("take from one pile") and envs.phrase(object()) == ""
     assert all(line.startswith(f"{name}:") for name, line in envs.describe().items())
     assert all(envs.load(name).name == name for name in NAMES)
 

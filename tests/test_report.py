@@ -114,6 +114,7 @@ def test_the_numbers_are_those_of_the_files(html):
         "99.85 %", "12.7 %", "12.5 %", "1,000",  # gate
         "8 → 61 → 98 %", "pretrain worked → sft chat → rl chat", "rl [95.3, 100.0], n = 100 problems",  # pass@16
         "chain · pretrain · worked1.0 %", "pretrain · worked 8", "rl · chat 98",
+        "well-formed 99.8 %", "chain chains of assignments, worked out <step> by step.",
         "1 → 99.8 → 100 %",  # chat format
         "1.412", "1.20 M parameters", "vocabulary 1,024", "9 min 54 s", "16,128", "4,587,520",
         "Beyond the base.", "pretrain, worked, 86.0 %", "+5.5 points [1.1, 9.8]", "n = 50", "n = 1,843,221 bytes",
@@ -136,6 +137,24 @@ def test_transcripts_carry_each_tokens_probability_and_escape_the_text(html):
     assert "<b>47+38=?</b> & more" in "".join(page.text)  # shown as written, not as markup
     assert len(page.titles) > 80 and all(re.search(r": [01]\.\d{4}$", title) for title in page.titles)
     assert 'a <b> & "c"' in "".join(page.text).replace("\\", "")  # the settings too
+
+
+def test_a_kind_of_question_is_scored_in_each_stages_best_format_which_is_named(tmp_path):
+    folder, told = write_run(tmp_path / "kinds"), summary()
+    base = told["stages"]["pretrain"]["worlds"]["facts"]
+    base["worked"] = estimate(0.7) | {"by_kind": {"closed": estimate(0.64, 90)}}
+    (folder / "summary.json").write_text(json.dumps(told))
+    said = "".join(Page(report.write(folder).read_text()).text)
+    assert re.search(r"facts · closed64\.0 %worked · \[54\.1, 73\.9\] · n = 9074\.4 %chat · ", said)
+
+
+def test_what_nobody_spent_has_no_column(run, html, tmp_path):
+    assert "<th>bits</th>" in html
+    folder, spent = write_run(tmp_path / "bitless"), ledger()
+    spent["rl/sample"]["bits"] = 0.0
+    (folder / "ledger.json").write_text(json.dumps(spent))
+    page = report.write(folder).read_text()
+    assert "<th>bits</th>" not in page and "<th>rollouts</th>" in page
 
 
 def test_every_stage_is_heard_on_the_same_problems_the_practised_world_first(html):

@@ -31,6 +31,12 @@ def describe() -> dict[str, str]:
     return lines
 
 
+def phrase(world: Environment) -> str:
+    """What a world of ours is, in the first line of its file; "" of other worlds."""
+    package, _, name = type(world).__module__.rpartition(".")
+    return describe().get(name, "").removeprefix(f"{name}: ") if package == __name__ else ""
+
+
 def load(name: str) -> Environment:
     """The world of that name, or of that file (`./mine.py`), with its default settings.
 

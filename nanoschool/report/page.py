@@ -98,6 +98,7 @@ def _worlds(run: Run) -> Iterator[str]:
         f"{ns(scores)} a dot.",
     )
     yield tables.score_table(run)
+    yield tables.world_list(run)
     yield tables.kind_table(run)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from nanoschool.report.node import Node
 from nanoschool.report.reading import Run
 
-NUMBERS = {"length": "length of the problem (steps)", "exposure": "times shown in the text"}
+NUMBERS = {"length": "length of the problem (steps)", "exposure": "weight in the text (0: never told of)"}
 
 
 @dataclass(frozen=True)

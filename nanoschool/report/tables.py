@@ -4,7 +4,9 @@ from html import escape
 
 from nanoschool.ledger import Cost
 from nanoschool.report.reading import Run
-from nanoschool.report.scores import Score, interval, passk, percent, worlds
+from nanoschool.report.scores import Score, best_format, interval, passk, percent, worlds
+
+COSTS = ("tokens", "sampled", "trained", "rollouts", "bits")  # of a ledger's account, beside its FLOPs
 
 
 def table(head: list[str], rows: list[str]) -> str:
@@ -32,7 +34,7 @@ def score_table(run: Run) -> str:
     def cell(s: Score | None) -> str:
         if s is None:
             return ""
-        form = "" if s.format_rate is None else f"form {percent(s.format_rate)}"
+        form = "" if s.format_rate is None else f"well-formed {percent(s.format_rate)}"
         counts = " · ".join(filter(None, [f"n = {s.n:,}" if s.n else "", form]))
         return f"{percent(s.mean)}<small>{interval(s)}</small><small>{counts}</small>"
 
@@ -67,26 +69,35 @@ def passk_table(run: Run) -> str:
     return table(["", *(f"pass@{k}" for k in counts)], rows) if rows else ""
 
 
+def world_list(run: Run) -> str:
+    """What each world is, in the words of its file."""
+    node = run.summary.node("worlds")
+    said = {world: phrase for world in node if (phrase := node.text(world))}
+    items = "".join(f"<li><b>{escape(world)}</b> {escape(phrase)}</li>" for world, phrase in said.items())
+    return f'<ul class="note">{items}</ul>' if items else ""
+
+
 def kind_table(run: Run) -> str:
-    """A row for every world and kind of question, a column a stage: accuracy in chat."""
-    chats = {
-        (world, key[0]): s
-        for world, found in worlds(run).items()
-        for key, s in found.items()
-        if key[1] == "chat"
+    """A row for every world and kind of question, a column a stage: accuracy in the stage's best answer format."""
+    best = {
+        (world, stage): found
+        for world, scores in worlds(run).items()
+        for stage in run.stages
+        if (found := best_format(scores, stage))
     }
-    kinds = dict.fromkeys((world, kind) for (world, _), s in chats.items() for kind in s.by.get("kind", {}))
+    kinds = dict.fromkeys(
+        (world, kind) for (world, _), (_, s) in best.items() for kind in s.by.get("kind", {})
+    )
 
     def cell(world: str, kind: str, stage: str) -> str:
-        s = chats[world, stage].by.get("kind", {}).get(kind) if (world, stage) in chats else None
-        return (
-            f"{percent(s.mean)}<small>{' · '.join(filter(None, [interval(s), f'n = {s.n}']))}</small>"
-            if s
-            else ""
-        )
+        form, whole = best.get((world, stage), ("", None))
+        s = whole.by.get("kind", {}).get(kind) if whole else None
+        told = filter(None, [form, interval(s), f"n = {s.n}"]) if s else ()
+        return f"{percent(s.mean)}<small>{escape(' · '.join(told))}</small>" if s else ""
 
     rows = [row([escape(f"{w} · {k}"), *(cell(w, k, stage) for stage in run.stages)]) for w, k in kinds]
-    return table(["kind of question", *map(stage_name, run.stages)], rows) if kinds else ""
+    heads = [stage_name(stage, ", best format") for stage in run.stages]
+    return table(["kind of question", *heads], rows) if kinds else ""
 
 
 def gate_table(run: Run) -> str:
@@ -109,15 +120,17 @@ def gate_table(run: Run) -> str:
 
 
 def ledger_table(run: Run) -> str:
-    """Every account, a sum for every stage and one for all; the share is of all FLOPs."""
+    """Every account, a sum for every stage and one for all; the share is of all FLOPs. What nobody spent has no column."""
     accounts, total = run.ledger.accounts, run.ledger.total()
     heads = list(dict.fromkeys(name.split("/")[0] for name in accounts))
     heads.sort(key=lambda name: run.stages.index(name) if name in run.stages else len(run.stages))
 
+    columns = [name for name in COSTS if any(getattr(cost, name) for cost in accounts.values())]
+
     def line(name: str, cost: Cost, kind: str = "") -> str:
         share = cost.flops / total.flops if total.flops else 0.0
-        counts = [f"{value:,}" for value in (cost.tokens, cost.sampled, cost.trained, cost.rollouts)]
-        cells = [name, f"{cost.flops:.3g}".replace("e+", "e"), *counts, f"{cost.bits:,.0f}"]
+        counts = [f"{getattr(cost, column):,.0f}" for column in columns]
+        cells = [name, f"{cost.flops:.3g}".replace("e+", "e"), *counts]
         bar = f'<td class="bar" style="--share:{100 * share:.1f}%">{percent(share)}</td>'
         return row(cells, kind).replace("</tr>", f"{bar}</tr>")
 
@@ -128,5 +141,4 @@ def ledger_table(run: Run) -> str:
         if len(inside) > 1:
             rows.append(line(stage_name(head), run.ledger.total(head), "sum"))
     rows.append(line("all", total, "sum"))
-    names = ["account", "FLOPs", "tokens", "sampled", "trained", "rollouts", "bits", "share of FLOPs"]
-    return table(names, rows) if accounts else ""
+    return table(["account", "FLOPs", *columns, "share of FLOPs"], rows) if accounts else ""
