@@ -58,11 +58,16 @@ def alone(env: Environment, play: Play) -> Play:
 
 @dataclass(frozen=True)
 class State:
-    """Where an episode can be taken up: after these replies of all seats, `begun` tokens into the next one."""
+    """Where an episode can be taken up: after these replies of all seats, `begun` tokens into the next one.
+
+    `heard` is the conversation before that reply as it was sampled; rendered from the replies where it is not given,
+    which need not give the same tokens.
+    """
 
     task: Task
     replies: tuple[str, ...] = ()
     begun: tuple[int, ...] = ()
+    heard: tuple[int, ...] = ()
 
 
 @dataclass(eq=False)
@@ -74,6 +79,7 @@ class Attempt:
     sample: int
     episode: Episode
     begun: Sequence[int] = ()  # of the policy's first reply
+    heard: Sequence[int] = ()  # before it
     salt: str = ""  # of the draws: attempts from different states draw apart
     ask: Ask | None = None
     outcome: Outcome | None = None
@@ -152,7 +158,9 @@ def resume(
     """
     attempts = [
         [
-            Attempt(s.task, group, sample, (play or env.play)(s.task), s.begun, f"/{s.replies}/{s.begun}")
+            Attempt(
+                s.task, group, sample, (play or env.play)(s.task), s.begun, s.heard, f"/{s.replies}/{s.begun}"
+            )
             for sample in range(max(samples, 1))
         ]
         for group, s in enumerate(states)
@@ -240,7 +248,7 @@ def _drive(
         else:
             system = [Message("system", policy.prompt)] if policy.prompt else []
             said = [*system, *attempt.past.get(ask.seat, []), Message(ask.role, ask.text)]
-            tokens, _ = render(policy.tokenizer, said, generate=True)
+            tokens = attempt.heard or render(policy.tokenizer, said, generate=True)[0]
             row = session.start(tokens, key=key, max_tokens=limit, stop=ask.stop, begun=attempt.begun)
             if share:
                 shared[attempt.group, ask] = row
@@ -254,7 +262,7 @@ def _drive(
     shared.clear()  # later conversations are no group any more
     share = False
     for attempt in attempts:
-        attempt.begun = ()  # nor do they begin inside a reply
+        attempt.begun = attempt.heard = ()  # nor do they begin inside a reply
     while speaking:
         for row in session.step():
             attempt = speaking.pop(row)

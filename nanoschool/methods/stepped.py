@@ -85,11 +85,11 @@ def state_at(t: Trajectory, turn: int, at: int) -> State:
     """The state before token `at`, which is of the reply number `turn`."""
     assert t.task is not None, "what was practised has a task"
     first, _ = turns(t.mask)[turn]
-    return State(t.task, tuple(t.replies[:turn]), tuple(t.tokens[first:at]))
+    return State(t.task, tuple(t.replies[:turn]), tuple(t.tokens[first:at]), heard=tuple(t.tokens[:first]))
 
 
-def identity(state: State) -> tuple[str, str, tuple[str, ...], tuple[int, ...]]:
-    return state.task.world, state.task.problem, state.replies, state.begun
+def identity(state: State) -> tuple[str, str, tuple[int, ...]]:
+    return state.task.world, state.task.problem, state.heard + state.begun
 
 
 def spread(steps: Sequence[float], starts: Sequence[int], length: int) -> list[float]:
