@@ -3,7 +3,7 @@
 After Toolformer (Schick et al. 2023, https://arxiv.org/abs/2302.04761). To `Calculate 47*38.`
 the reply is `#### 1786`, or it first calls: `<calc>47*38</calc>`, the tool says `1786`, and the policy speaks again. A
 right answer earns 1, less `cost` for each call; a wrong one earns 0. So one who is right with probability p by head
-does best to call exactly where p is below 1 - cost: at `7+5` a call is wasteful, at `472*38` it is right. A call is
+does best to call exactly where p is below 1 - cost: at `300+47` a call is wasteful, at `472*38` it is right. A call is
 all that ends in </calc>; what stands before it is thinking, and costs nothing. Raw text writes the same on one line:
 `Calculate 47*38. <calc>47*38</calc> 1786 #### 1786`.
 """
@@ -21,8 +21,9 @@ from nanoschool.types import Ask, Document, Episode, Message, Oracle, Outcome, T
 OPEN, CLOSE = "<calc>", "</calc>"
 MARK = "####"
 ANSWER = re.compile(rf"{MARK} ({NUMBER})")
-# level: (operations, digits of the one number, digits of the other)
-LEVELS = {1: ("+", 1, 1), 2: ("+-", 2, 2), 3: ("*", 2, 1), 4: ("*", 2, 2), 5: ("*", 3, 2)}
+# level: (operations, digits of the one number, digits of the other); none is a step of a worked sum or chain
+LEVELS = {1: ("+", 3, 2), 2: ("+-", 2, 2), 3: ("*", 3, 1), 4: ("*", 2, 2), 5: ("*", 3, 2)}
+ROUND = 1  # the level whose longer number is whole hundreds
 PROBES = 24  # problems of a level
 
 
@@ -163,6 +164,7 @@ class Calc:
         operations, first, second = LEVELS[level]
         operation = rng.choice(operations)
         a, b = _number(rng, first), _number(rng, second)
+        a = a // 100 * 100 if level == ROUND else a
         low, high = sorted((a, b))
         if operation == "-":
             a, b = high, low
@@ -213,6 +215,7 @@ def bounds(task: Task) -> tuple[int, int]:
     """The least and the greatest answer of the problem's level and operation."""
     _, first, second = LEVELS[task.data["level"]]
     (low, high), (least, most) = _range(first), _range(second)
+    high = high // 100 * 100 if task.data["level"] == ROUND else high
     return {"+": (low + least, high + most), "-": (0, high - least), "*": (low * least, high * most)}[
         task.data["op"]
     ]

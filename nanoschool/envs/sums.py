@@ -9,6 +9,9 @@ digit is 0:
 
 Problem: `sums 38+47` (the pair sorted, for a sum knows no order), `sums 47-38` (never below zero). Raw text:
 `47+38=? 7+8=15; 4+3+1=8. So 47+38=85.` (worked), `So 47+38=85.` (direct).
+
+A problem with a number of one digit is a step of other problems, of chains and of longer sums, whose texts tell its
+answer: it is never held out, unless there are no others.
 """
 
 import re
@@ -21,6 +24,7 @@ from nanoschool.envs.common import draw, draw_train, require
 from nanoschool.envs.scratchpad import Scratchpad, form
 from nanoschool.types import Document, Task
 
+A_STEP = "step"  # its split is train
 STEP = r"(?:[0-9]\+[0-9](?:\+1)?|1?[0-9]-[0-9](?:-1)?)=1?[0-9]"
 
 
@@ -40,11 +44,11 @@ class Sums(Scratchpad):
         require(1 <= self.digits <= 8, self.name, f"digits={self.digits} must be from 1 to 8")
 
     def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
-        return draw(self.name, self._task, split, count, seed)
+        return draw(self.name, self._task, split, count, seed, key=self._held)
 
     def document(self, rng: Random) -> Document:
         """One line about a train-split sum."""
-        return self.line(draw_train(self._task, rng), worked=rng.random() >= self.direct_share)
+        return self.line(draw_train(self._task, rng, self._held), worked=rng.random() >= self.direct_share)
 
     def question(self, task: Task) -> str:
         return f"{self._expression(task)}=?"
@@ -76,6 +80,11 @@ class Sums(Scratchpad):
                 x, result = x + 10 * carry, result + 10 * carry
             steps.append(f"{x}{op}{y}{before}={result}")
         return steps, answer
+
+    def _held(self, task: Task) -> str:
+        """What decides the split."""
+        step = self.digits > 1 and min(task.data["a"], task.data["b"]) < 10
+        return A_STEP if step else task.problem
 
     def _expression(self, task: Task) -> str:
         return f"{task.data['a']}{task.data['op']}{task.data['b']}"
