@@ -98,6 +98,8 @@ def checked(settings: Settings, where: str) -> Settings:
             raise UserError(f'{where}: {name}: {stage.use} practises in a world: name one, env = "chain"')
         if stage.env:
             stage.method.check(settings.worlds[stage.env])
+        else:
+            stage.method.check_alone()
         if stage.reward and not stage.env:
             raise UserError(f"{where}: {name}: has a reward but no env to earn it in")
         if stage.env and stage.env not in settings.evaluation.worlds:

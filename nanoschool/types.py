@@ -140,6 +140,13 @@ class HasGuesses(Protocol):
 
 
 @runtime_checkable
+class HasPairs(Protocol):
+    """A world that yields preferences: (prompt, chosen, rejected) as its judges labelled them."""
+
+    def pairs(self, split: str, count: int, seed: int = 0) -> Sequence[tuple[str, str, str]]: ...
+
+
+@runtime_checkable
 class HasUnknowns(Environment, Protocol):
     """A world whose demonstrations depend on what the learner knows: where it does not, they call a tool or say so.
 

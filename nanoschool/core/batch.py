@@ -31,6 +31,9 @@ class Batch:
     lengths: Tensor  # (B,) int64
     temperatures: Tensor  # (B,) float32, that log-probabilities are taken at
     extra: dict[str, Tensor] = field(default_factory=dict)  # named (B, T) float32 arrays
+    pairs: Tensor | None = (
+        None  # (B,) int64, the comparison that a row is a side of; None where nothing is compared
+    )
 
     def __post_init__(self) -> None:
         if self.mask[:, 0].any():
@@ -38,7 +41,7 @@ class Batch:
 
     @classmethod
     def of(cls, trajectories: Sequence[Trajectory]) -> "Batch":
-        """Raises ValueError where a trajectory's lists differ in length, or there is none."""
+        """Raises ValueError where a trajectory's lists differ in length, there is none, or only some have a pair."""
         if not trajectories:
             raise ValueError("a batch needs at least one trajectory")
         for i, t in enumerate(trajectories):
@@ -46,6 +49,11 @@ class Batch:
             if wrong := {name: len(x) for name, x in lists.items() if len(x) != len(t.tokens)}:
                 raise ValueError(f"trajectory {i} has {len(t.tokens)} tokens, but entries in {wrong}")
         T = max(len(t.tokens) for t in trajectories)
+        pairs = [t.pair for t in trajectories if t.pair is not None]
+        if pairs and len(pairs) < len(trajectories):
+            raise ValueError(
+                f"{len(pairs)} of {len(trajectories)} trajectories have a pair; all or none must"
+            )
 
         def stack(rows: Sequence[Sequence[float]], dtype: torch.dtype) -> Tensor:
             return torch.tensor([list(row) + [0] * (T - len(row)) for row in rows], dtype=dtype)
@@ -59,6 +67,7 @@ class Batch:
             torch.tensor([len(t.tokens) for t in trajectories]),
             torch.tensor([t.temperature for t in trajectories]),
             {name: stack([t.extra[name] for t in trajectories], torch.float32) for name in sorted(names)},
+            torch.tensor(pairs) if pairs else None,
         )
 
     def __len__(self) -> int:
@@ -83,27 +92,41 @@ class Batch:
             self.lengths[index],
             self.temperatures[index],
             extra,
+            None if self.pairs is None else self.pairs[index],
         )
 
     def micro(self, max_tokens: int) -> list["Batch"]:
         """Split into micro-batches of at most `max_tokens` padded tokens (at least a row each), like lengths together.
 
-        A part ends, too, where its padding has come to cost as much as another pass.
+        A part ends, too, where its padding has come to cost as much as another pass. The sides of a comparison are
+        never parted.
         """
-        order = torch.argsort(self.lengths, stable=True, descending=True)
-        lengths = self.lengths[order].tolist()
-        parts, start = [], 0
-        while start < len(lengths):
-            longest, end, padding = lengths[start], start + 1, 0
-            while end < len(lengths) and (end + 1 - start) * longest <= max_tokens and padding < A_PASS:
-                padding += longest - lengths[end]
-                end += 1
-            parts.append(self.rows(order[start:end]))
-            start = end
-        return parts
+        lengths, units = self.lengths.tolist(), self._units()
+        units.sort(key=lambda rows: -max(lengths[row] for row in rows))  # stable
+        parts: list[list[int]] = []
+        longest = padding = 0
+        for rows in units:
+            tokens = sum(lengths[row] for row in rows)
+            if parts and padding < A_PASS and (len(parts[-1]) + len(rows)) * longest <= max_tokens:
+                parts[-1] += rows
+            else:
+                parts.append(list(rows))
+                longest, padding = max(lengths[row] for row in rows), 0
+            padding += longest * len(rows) - tokens
+        return [self.rows(torch.tensor(part)) for part in parts]
+
+    def _units(self) -> list[list[int]]:
+        """Rows that stay together: a comparison's, else each alone."""
+        if self.pairs is None:
+            return [[row] for row in range(len(self))]
+        together: dict[int, list[int]] = {}
+        for row, pair in enumerate(self.pairs.tolist()):
+            together.setdefault(pair, []).append(row)
+        return list(together.values())
 
     def to(self, device: str) -> "Batch":
-        moved = {f.name: getattr(self, f.name).to(device) for f in fields(Batch) if f.name != "extra"}
+        moved = {f.name: getattr(self, f.name) for f in fields(Batch) if f.name != "extra"}
+        moved = {name: x if x is None else x.to(device) for name, x in moved.items()}
         return Batch(**moved, extra={name: x.to(device) for name, x in self.extra.items()})
 
 

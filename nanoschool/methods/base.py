@@ -64,6 +64,9 @@ class Method:
             lacks = f"world {env.name!r} has no {what}, which it learns from; practise in another"
             require(isinstance(env, protocol), self, lacks)
 
+    def check_alone(self) -> None:
+        """Raise UserError where, without a world, there is nothing to learn from; asked before anything is spent."""
+
     def begin(self, learner: Learner) -> None:
         """Set `learner.policy.optimizer`; called once a stage, before a resumed state is put back."""
         raise TypeError(f"{type(self).__name__} defines no begin()")
