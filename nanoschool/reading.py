@@ -38,7 +38,7 @@ class Reading:
     dev: TokenText | None
     held_out: bytes  # of the user's text, test split
 
-    def validate(self, policy: Policy) -> dict[str, float]:
+    def validate(self, policy: Policy) -> dict[str, Any]:
         """Loss and bits per byte on fixed rows: fresh documents of the worlds, and the dev split of the user's text."""
         learner = Learner(
             policy, None, self.worlds, self.shares, {}, seed=0, stage="validation", text=self.dev

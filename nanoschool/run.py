@@ -183,9 +183,9 @@ class School:
             measures = self.reading.validate(policy)
             for world in names:
                 env = self.settings.worlds[world]
-                measures[world] = accuracy(
-                    answers(policy, env, env.tasks("dev", look.look), max_tokens=look.max_tokens)
-                )["mean"]
+                tasks = env.tasks("dev", look.look)
+                measures[world] = accuracy(answers(policy, env, tasks, max_tokens=look.max_tokens))["mean"]
+                measures["problems"] = min(len(tasks), measures.get("problems", len(tasks)))  # of each world
         score = sum(measures[w] for w in names) / len(names) if names else -measures["loss"]
         return score, measures | {"score": score}
 
@@ -206,7 +206,8 @@ class School:
         with self.ledger.account("evaluation"), self.ledger.account(f"{name}-test"):
             results, samples = exam.sit(policy)
             results["compression"] = self.reading.compression(policy)
-            results["dev_bits_per_byte"] = self.reading.validate(policy)["bits_per_byte"]
+            read = self.reading.validate(policy)
+            results |= {"dev_bits_per_byte": read["bits_per_byte"], "dev_bytes": read["bytes"]}
         results["seconds"] = time.monotonic() - started
         for sample in samples:
             self.folder.append("samples.jsonl", {"stage": name, **sample})

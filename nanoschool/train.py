@@ -131,8 +131,12 @@ class Course:
         """Measure the dev split; what is at least as good as the best becomes the best: ties go to the later."""
         score, measures = self.stage.look(self.learner.policy)
         self.folder.append("metrics.jsonl", self._line() | {"dev": measures})
-        numbers = ", ".join(f"{name} {value:.3f}" for name, value in measures.items())
-        self.show.say(f"{self.stage.name} {self.learner.step}: dev {numbers}")
+        numbers = [f"{name} {value:.3f}" for name, value in measures.items() if not isinstance(value, int)]
+        counts = [
+            f"{value:,} {name}" for name, value in measures.items() if isinstance(value, int)
+        ]  # each is an n
+        n = f" (n = {', '.join(counts)})" if counts else ""
+        self.show.say(f"{self.stage.name} {self.learner.step}: dev {', '.join(numbers)}{n}")
         self.at.looked = self.learner.step
         if not self.at.best or score >= self.at.best["score"]:
             name = f"{self.stage.name}-{self.learner.step:06d}"

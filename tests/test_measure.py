@@ -110,6 +110,7 @@ def test_validation_counts_learned_tokens_and_their_bytes():
     assert got["loss"] == pytest.approx(math.log(tok.vocab_size))
     assert got["bits_per_byte"] == pytest.approx(math.log2(tok.vocab_size) * 2 * len(text) / 18)
     assert 0 <= got["token_accuracy"] <= 1
+    assert got["tokens"] == 4 * len(text) and got["bytes"] == 36
 
 
 def test_reading_rows_in_parts_is_reading_them_at_once():
@@ -146,6 +147,8 @@ def test_one_who_reads_passes_the_gate_and_falls_to_chance_when_the_book_lies():
     )
     assert gate["shuffled"] == gate["chance"] and 0.1 < gate["chance"] < 0.4
     assert gate["tokens"] == 8000
+    low, high = wilson(1000, 1000)
+    assert gate["estimates"]["accuracy"] == {"mean": 1.0, "low": low, "high": high, "n": 1000}
 
 
 def test_one_who_guesses_among_the_outputs_is_at_chance():
@@ -224,6 +227,23 @@ def test_accuracy_of_rewards_between_nothing_and_all():
     assert got["by_kind"]["open"]["mean"] == 0.375
     assert "format_rate" not in got, "this world does not say what is well-formed"
     assert accuracy([attempt(None), attempt(1.0)])["mean"] == 0.5
+
+
+def test_no_interval_is_a_point():
+    games = [attempt(1.0 if i < 30 else -1.0, kind="first" if i < 20 else "second") for i in range(40)]
+    got = accuracy(games)
+    low, high = wilson(30, 40)
+    assert (got["low"], got["high"]) == pytest.approx((2 * low - 1, 2 * high - 1))
+    first = got["by_kind"]["first"]  # all won, and could have been lost
+    assert first["mean"] == first["high"] == 1.0 and first["low"] == pytest.approx(1 - 2 * wilson(0, 20)[1])
+    priced = accuracy([attempt(r) for r in (0.3, 1.0, 0.3, 1.0)])
+    low, high = wilson(2, 4)
+    assert (priced["low"], priced["high"]) == pytest.approx((0.3 + 0.7 * low, 0.3 + 0.7 * high))
+    never = accuracy([attempt(0.0)] * 10)
+    assert never["low"] == 0.0 and never["high"] == pytest.approx(wilson(0, 10)[1])
+    assert accuracy([attempt(0.3)] * 10) == {"mean": 0.3, "n": 10}, (
+        "nothing tells what else it could have been"
+    )
 
 
 def test_a_world_is_put_in_each_of_its_ways():

@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanoschool.evals.passk import mean_pass_at_k, pass_at_k
-from nanoschool.evals.stats import Estimate, mean_interval, paired_difference, proportion, wilson
+from nanoschool.evals.stats import (
+    Estimate,
+    bounded_mean,
+    mean_interval,
+    paired_difference,
+    proportion,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +137,23 @@ def test_pairs_that_changed_alike_are_no_certainty():
     assert every.high == every.mean == 1 and 0.97 < every.low < 0.98
     worse = paired_difference([1.0] * 300, [0.0] * 300)
     assert worse.low == worse.mean == -1 and -0.98 < worse.high < -0.97
+
+
+def test_a_bounded_mean_is_a_scaled_proportion():
+    won = bounded_mean([1.0] * 30 + [-1.0] * 10, -1.0, 1.0)
+    low, high = wilson(30, 40)
+    assert won.mean == 0.5 and (won.low, won.high) == pytest.approx((2 * low - 1, 2 * high - 1))
+    always = bounded_mean([1.0] * 40, -1.0, 1.0)
+    assert always.high == always.mean == 1 and always.low == pytest.approx(1 - 2 * wilson(0, 40)[1])
+    between = bounded_mean([0.3] * 40, 0.0, 1.0)
+    assert between.low < 0.3 == pytest.approx(between.mean) and between.high > 0.4
+    with pytest.raises(ValueError, match="a range from 1 to 1"):
+        bounded_mean([1], 1, 1)
+
+
+def test_a_pair_unlike_the_others_may_have_changed_by_as_much_as_the_rewards_differ():
+    same = paired_difference([-1, 1] * 4, [-1, 1] * 4)
+    assert (same.low, same.high) == pytest.approx((-2 * wilson(0, 8)[1], 2 * wilson(0, 8)[1]))
 
 
 def test_mistakes_are_named():

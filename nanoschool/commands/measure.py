@@ -78,8 +78,8 @@ def _evaluated(folder: Path) -> tuple[str, ...]:
 
 
 def _scores(found: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every estimate (a table with mean, low, high and n) in nested tables, with its path."""
-    if {"mean", "low", "high", "n"} <= found.keys():
+    """Every estimate (a table with mean and n, and an interval where there can be one) in nested tables, with its path."""
+    if {"mean", "n"} <= found.keys():
         yield path, found
     for key, inside in found.items():
         if isinstance(inside, Mapping):
@@ -87,4 +87,5 @@ def _scores(found: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Map
 
 
 def _print(path: str, score: Mapping[str, Any], more: str = "") -> None:
-    print(f"{path:<40} {score['mean']:6.3f}  [{score['low']:.3f}, {score['high']:.3f}]  n={score['n']}{more}")
+    between = f"[{score['low']:.3f}, {score['high']:.3f}]" if "low" in score else "[all alike]"
+    print(f"{path:<40} {score['mean']:6.3f}  {between}  n={score['n']}{more}")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from nanoschool.core.policy import Policy
-from nanoschool.evals.stats import mean_interval, proportion
+from nanoschool.evals.stats import bounded_mean, mean_interval, proportion
 from nanoschool.probe import knows
 from nanoschool.types import HasUnknowns, Task, Trajectory
 
@@ -39,11 +39,18 @@ def choices(
         world.regret(task, right, attempt.info["act"])
         for task, attempt, right in zip(tasks, attempts, p, strict=True)
     ]
-    out = {"regret": mean_interval(lost).to_json(), "knows": mean_interval(p).to_json()}
+    out = {"regret": _mean(lost), "knows": _mean(p, 0.0, 1.0)}
     for by in SORTED_BY:
         if all(by in attempt.info for attempt in attempts):
             out[f"acts_by_{by}"] = shares(acts, [str(attempt.info[by]) for attempt in attempts])
     return out
+
+
+def _mean(values: Sequence[float], *ends: float) -> dict:
+    """With its interval; without one where all are alike and no `ends` say what another could have been."""
+    if len(set(values)) > 1:
+        return mean_interval(values).to_json()
+    return bounded_mean(values, *ends).to_json() if ends else {"mean": values[0], "n": len(values)}
 
 
 def by_knowledge(acts: Sequence[str], p: Sequence[float]) -> dict[str, dict]:

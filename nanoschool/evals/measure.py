@@ -12,7 +12,7 @@ from typing import Any
 from nanoschool.core.batch import Batch
 from nanoschool.core.policy import Policy
 from nanoschool.evals.passk import mean_pass_at_k
-from nanoschool.evals.stats import Estimate, mean_interval, proportion
+from nanoschool.evals.stats import bounded_mean, mean_interval, proportion
 from nanoschool.rollout import alone, rollout
 from nanoschool.types import Environment, HasCompletions, Task, Trajectory, UserError
 
@@ -61,7 +61,7 @@ def accuracy(trajectories: Sequence[Trajectory]) -> dict:
     """Mean reward with its interval, also by what the world counts (length, kind, exposure, level), and the share of
     well-formed replies where the world says which are."""
     scores = rewards(trajectories)
-    out: dict[str, Any] = _estimate(scores).to_json()
+    out: dict[str, Any] = estimate(scores, scores)
     told = [t for t in trajectories if "wellformed" in t.info]
     if told:
         formed = sum(bool(t.info["wellformed"]) and t.stop_reason != "length" for t in told)
@@ -72,12 +72,28 @@ def accuracy(trajectories: Sequence[Trajectory]) -> dict:
             if by in trajectory.info:
                 groups.setdefault(trajectory.info[by], []).append(score)
         if groups:
-            out[f"by_{by}"] = {str(kind): _estimate(some).to_json() for kind, some in sorted(groups.items())}
+            out[f"by_{by}"] = {str(kind): estimate(some, scores) for kind, some in sorted(groups.items())}
     return out
 
 
-def _estimate(scores: Sequence[float]) -> Estimate:
-    return proportion(sum(scores), len(scores)) if set(scores) <= {0.0, 1.0} else mean_interval(scores)
+def estimate(scores: Sequence[float], paid: Sequence[float]) -> dict:
+    """The mean of `scores` with its interval and n; `paid` are all the rewards that the world paid, these among them.
+
+    More than two values: a bootstrap. Two: the share of the larger, scaled. All alike: nothing varies, but the next
+    problem may earn any other reward that the world paid, so Wilson's interval over their range; where the world paid
+    only 0, or only 1, the other of the two is taken to be possible. Where it paid one reward that is neither, nothing
+    bounds the next, and only the mean and n are stated.
+    """
+    values = set(scores)
+    if len(values) > 2:
+        return mean_interval(scores).to_json()
+    if len(values) == 1:
+        values = set(paid)
+    if values <= {0.0, 1.0}:
+        values = {0.0, 1.0}
+    if len(values) == 1:
+        return {"mean": scores[0], "n": len(scores)}
+    return bounded_mean(scores, min(values), max(values)).to_json()
 
 
 def pass_at(
@@ -121,7 +137,7 @@ def reading_gate(policy: Policy, env, books: int, seed: int = 0) -> dict:
     """
     encode = policy.tokenizer.encode
     split = [symbol for symbol in env.symbols() if len(encode(symbol)) != 1]
-    out: dict = {"books": books, "split_symbols": split}
+    out: dict = {"books": books, "split_symbols": split, "estimates": {}}
     for name, shuffled in (("accuracy", False), ("shuffled", True)):
         rows = []
         documents, out["chance"] = env.gate_rows(books, seed, shuffled)  # the shuffled books' comes last
@@ -133,6 +149,8 @@ def reading_gate(policy: Policy, env, books: int, seed: int = 0) -> dict:
                 mask += [scored] * len(piece)
             rows.append((tokens, mask))
         out[name], _, out["tokens"] = read_rows(policy, rows)
+        # the answers of one book are no independent evidence: n is the books
+        out["estimates"][name] = proportion(out[name] * books, books).to_json()
     return out | {"passed": out["accuracy"] > 0.99 and not split and books >= 1000}
 
 
@@ -151,8 +169,8 @@ def bits_per_byte(policy: Policy, tokens: Sequence[int], stride: int | None = No
     return nats / math.log(2) / size
 
 
-def validation(policy: Policy, rows: Sequence[Trajectory]) -> dict[str, float]:
-    """Loss (nats a learned token) and bits per byte of rows that were not trained on."""
+def validation(policy: Policy, rows: Sequence[Trajectory]) -> dict[str, Any]:
+    """Loss (nats a learned token) and bits per byte of rows not trained on; how many tokens and bytes those are."""
     pairs = [(t.tokens, t.mask) for t in rows]
     right, nats, count = read_rows(policy, pairs)
     size = sum(
@@ -161,7 +179,8 @@ def validation(policy: Policy, rows: Sequence[Trajectory]) -> dict[str, float]:
         for token, learned in zip(tokens, mask, strict=True)
         if learned and token != policy.tokenizer.bos
     )
-    return {"loss": nats / count, "bits_per_byte": nats / math.log(2) / size, "token_accuracy": right}
+    measured = {"loss": nats / count, "bits_per_byte": nats / math.log(2) / size, "token_accuracy": right}
+    return measured | {"tokens": count, "bytes": size}
 
 
 def transcript(policy: Policy, trajectory: Trajectory) -> dict:
