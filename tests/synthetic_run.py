@@ -65,9 +65,11 @@ def world(name: str, place: int) -> dict:
 
 def stage(place: int) -> dict:
     return {
+        "dev_bytes": 4012,
         "dev_bits_per_byte": (1.412, 1.431, 1.44)[place],
         "gate": {
-            "accuracy": 0.9985, "shuffled": 0.127, "books": 1000, "tokens": 8000, "chance": 0.125, "passed": True
+            "accuracy": 0.9985, "shuffled": 0.127, "books": 1000, "tokens": 8000, "chance": 0.125, "passed": True,
+            "estimates": {"accuracy": {"mean": 0.9985, "low": 0.9937, "high": 0.9996, "n": 1000}},
         },
         "worlds": {name: world(name, place) for name in WORLDS},
         "passk_format": {"chain": ("worked", "chat", "chat")[place]},
@@ -120,6 +122,7 @@ def steps(rng: random.Random) -> list[dict]:
                     dev = {
                         "score": 0.34 + 0.56 * (1 - math.exp(-6 * t)),
                         "chain": 0.9,
+                        "problems": 64,
                         "bits_per_byte": 1.436,
                     }
             else:
@@ -129,6 +132,8 @@ def steps(rng: random.Random) -> list[dict]:
                 if step % every == 0:
                     dev = {
                         "loss": level * 1.03,
+                        "tokens": 2048,
+                        "bytes": 4012,
                         "bits_per_byte": level * 1.35 if name == "pretrain" else 1.43,
                     }
             row = {

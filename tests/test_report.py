@@ -111,10 +111,12 @@ def test_the_numbers_are_those_of_the_files(html):
     text = " ".join("".join(Page(html).text).split())
     for number in (
         "+57.5 points", "[52.5, 62.4]", "34.0 % → 91.5 %",  # gain
-        "99.85 %", "12.7 %", "12.5 %", "1,000",  # gate
+        "99.85 %", "[99.37, 99.96], n = 1,000", "12.7 %", "12.5 %", "1,000",  # gate
         "8 → 61 → 98 %", "pretrain worked → sft chat → rl chat", "rl [95.3, 100.0], n = 100 problems",  # pass@16
         "chain · pretrain · worked1.0 %", "pretrain · worked 8", "rl · chat 98",
         "well-formed 99.8 %", "chain chains of assignments, worked out <step> by step.",
+        "n = 400 problems a world", "n = 4,012 bytes", "black: dev, n = 2,048 tokens", "dev, greedy, n = 64",
+        "dev problems, n = 64 a look",
         "1 → 99.8 → 100 %",  # chat format
         "1.412", "1.20 M parameters", "vocabulary 1,024", "9 min 54 s", "16,128", "4,587,520",
         "Beyond the base.", "pretrain, worked, 86.0 %", "+5.5 points [1.1, 9.8]", "n = 50", "n = 1,843,221 bytes",
@@ -229,6 +231,8 @@ def test_what_it_knows_stands_beside_what_it_was_told(tmp_path):
         "errs on 25.0 % (n = 40)" in said and "Of 7,000 tellings 0.55 %" in said
     )  # by exposure: 0 weighs nothing
     assert re.search(r"8 6\.3 25\.0 % .* n = 40 0\.2 %", said)
+    assert "recall · pretrain (%)" in said and "n = 40 a bar" in said, "by exposure there is a chart"
+    assert "recall · 8" not in said and "proportion" not in said
     del told["exposure"]
     (folder / "summary.json").write_text(json.dumps(told))
     assert "tellings" not in report.write(folder).read_text()

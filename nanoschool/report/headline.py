@@ -6,7 +6,7 @@ from html import escape
 
 from nanoschool.report.node import Node
 from nanoschool.report.reading import Run
-from nanoschool.report.scores import interval, passk, percent, score, worlds
+from nanoschool.report.scores import interval, ns, passk, percent, score, worlds
 
 VERDICTS = {
     "beyond the base": "Practice beats the best that any earlier stage could do, in any answer format.",
@@ -78,9 +78,10 @@ def _gate(run: Run) -> Fact | None:
     for stage in run.stages:
         if gate := stages.node(stage).node("gate"):
             shuffled, chance = percent(gate.number("shuffled")), percent(gate.number("chance"))
+            measured = score(gate.node("estimates").node("accuracy"))
             beside = (
                 f"shuffled book {shuffled}, chance {chance}",
-                f"n = {gate.number('books') or 0:,} unseen rule-books",
+                f"{f'{interval(measured, 2)}, ' if measured else ''}n = {gate.number('books') or 0:,} unseen rule-books",
             )
             return Fact(stage, f"reading gate after {stage}", percent(gate.number("accuracy"), 2), beside)
     return None
@@ -106,21 +107,25 @@ def _form(run: Run) -> Fact | None:
     """Over the worlds that demonstrations cover: nobody was shown how a longer task is answered."""
     taught = tomllib.loads(run.settings).get("taught", {})
     covered = [world for world in worlds(run) if taught.get(world, 0) > 0] or list(worlds(run))
-    means = {}
+    means, asked = {}, []
     for stage in run.stages:
         chats = [worlds(run)[world].get((stage, "chat")) for world in covered]
         if rates := [s.format_rate for s in chats if s is not None and s.format_rate is not None]:
             means[stage] = sum(rates) / len(rates)
+            asked += chats
     if not means:
         return None
-    beside = (" → ".join(means), f"mean over {', '.join(covered)}")
+    beside = (" → ".join(means), f"mean over {', '.join(covered)}", f"{ns(asked)} problems a world")
     return Fact("sft", "answers in the chat format", _path(list(means.values())), beside)
 
 
 def _bits(run: Run) -> Fact | None:
     for stage in run.stages[:1]:
-        if (bits := run.summary.node("stages").node(stage).number("dev_bits_per_byte")) is not None:
-            return Fact(stage, "bits per byte, dev", f"{bits:.3f}", (f"after {stage}",))
+        exam = run.summary.node("stages").node(stage)
+        if (bits := exam.number("dev_bits_per_byte")) is not None:
+            size = exam.number("dev_bytes") or run.looked_at(stage, "bytes")
+            n = f"n = {size:,} bytes" if size else "n not stated"
+            return Fact(stage, "bits per byte, dev", f"{bits:.3f}", (f"after {stage}", n))
     return None
 
 

@@ -1,5 +1,6 @@
 """Charts of how a run learned: loss, bits per byte, and what reinforcement does to a policy step by step."""
 
+import tomllib
 from collections.abc import Sequence
 from math import ceil
 
@@ -109,6 +110,12 @@ def bits_per_byte(run: Run) -> Figure | None:
     return figure
 
 
+def looked(run: Run, stage: str) -> int | None:
+    """The dev problems of each look: as the look says, or as the settings ask for."""
+    asked = tomllib.loads(run.settings).get("evaluation", {}).get("look")
+    return run.looked_at(stage, "problems") or asked
+
+
 def practice(run: Run, stage: str) -> Figure | None:
     """Small panels of what a rewarded stage logs: reward (and its dev score), entropy, dead groups, answer length."""
     curves = {name: run.curve(stage, name) for name in PRACTICE}
@@ -129,8 +136,9 @@ def practice(run: Run, stage: str) -> Figure | None:
             dev_x, dev_y = run.curve(stage, "score", "dev")
             axes.plot(dev_x, dev_y, color=LIGHT["ink"], linewidth=1, marker="o", markersize=3.2)
             if dev_x:
+                n = looked(run, stage)
                 axes.annotate(
-                    "dev, greedy",
+                    f"dev, greedy, n = {n:,}" if n else "dev, greedy",
                     (dev_x[-1], dev_y[-1]),
                     (0, 7),
                     textcoords="offset points",

@@ -6,9 +6,9 @@ from html import escape
 import matplotlib
 from matplotlib.figure import Figure
 
-from nanoschool.report import accuracy, headline, learning, reach, tables, transcripts, unknowns
+from nanoschool.report import accuracy, acts, headline, learning, reach, tables, transcripts, unknowns
 from nanoschool.report.reading import Run
-from nanoschool.report.scores import NUMBERS, ns, passk, score, worlds
+from nanoschool.report.scores import NUMBERS, ns, passk, score, widest, worlds
 from nanoschool.report.sheet import SHEET
 from nanoschool.report.style import RC, svg, theme
 
@@ -132,8 +132,8 @@ def _gain(run: Run) -> Iterator[str]:
         yield _figure(
             learning.practice(run, stage),
             f"Practice ({stage}), n = {count} steps of one seed. Faint: each step; line: running mean of "
-            f"{learning.window(count)} steps; black: greedy score on dev problems. A group whose attempts all earn the "
-            f"same reward has no variance and teaches nothing.",
+            f"{learning.window(count)} steps; black: greedy score on dev problems, {_n(learning.looked(run, stage))} a "
+            f"look. A group whose attempts all earn the same reward has no variance and teaches nothing.",
         )
 
 
@@ -142,12 +142,23 @@ def _learning(run: Run) -> Iterator[str]:
     counts = ", ".join(f"{count} of {stage}" for stage, count in steps.items())
     yield _figure(
         learning.loss(run),
-        f"Loss on learned tokens; n = {counts} steps, one seed. Faint: each step; black: dev.",
+        f"Loss on learned tokens; n = {counts} steps, one seed. Faint: each step; black: dev, {_looked(run, 'tokens')}.",
     )
     yield _figure(
         learning.bits_per_byte(run),
-        "Bits per byte of the dev text that each stage looks at, one seed; stages drawn equally wide.",
+        f"Bits per byte of the dev text that each stage looks at, {_looked(run, 'bytes')}, one seed; stages drawn equally "
+        f"wide.",
     )
+
+
+def _looked(run: Run, what: str) -> str:
+    """How much of dev every stage looked at, for a caption."""
+    counts = [n for stage in run.stages if (n := run.looked_at(stage, what))]
+    return f"{_n(max(counts, default=None))} {what}" if counts else "n not stated"
+
+
+def _n(count: int | None) -> str:
+    return f"n = {count:,}" if count else "n not stated"
 
 
 def _gate(run: Run) -> Iterator[str]:
@@ -167,6 +178,12 @@ def _unknowns(run: Run) -> Iterator[str]:
             "whoever knows as much and always does what pays most.</p>"
         )
         yield found
+        yield _figure(
+            acts.by_exposure(run),
+            f"What it does with questions about people, by the weight that they have in the text (0: never told of; 512: "
+            f"told of 512 times as often as 1); {ns(acts.shares(run))} a bar, and the 95 % interval of a share is at most "
+            f"{widest(acts.shares(run))} wide.",
+        )
         yield unknowns.bounds(run)
 
 

@@ -71,6 +71,11 @@ class Run:
         points = [(step, row[name]) for step, row in rows if name in row and math.isfinite(row[name])]
         return [p[0] for p in points], [p[1] for p in points]
 
+    def looked_at(self, stage: str, what: str) -> int | None:
+        """How many "tokens", "bytes" or "problems" of each world every look at dev took; of older runs, None."""
+        counts = self.curve(stage, what, "dev")[1]
+        return int(counts[-1]) if counts else None
+
     def fraction(self, stage: str, step: int) -> float:
         """How far through its budget a stage was after `step` steps; a look at dev logs only the step."""
         return max(

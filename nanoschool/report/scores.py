@@ -93,6 +93,12 @@ def ns(scores: Sequence[Score | None]) -> str:
     return f"n = {known[0]:,}" if len(known) == 1 else f"n = {known[0]:,} to {known[-1]:,}"
 
 
+def widest(scores: Sequence[Score]) -> str:
+    """The widest interval among scores, "28 points", for a caption: what a chart that draws none leaves open."""
+    widths = [s.high - s.low for s in scores if s.high is not None and s.low is not None]
+    return f"{100 * max(widths):.0f} points" if widths else "an interval that is not stated"
+
+
 def percent(value: float | None, digits: int = 1) -> str:
     """A share as "93.5 %"; "–" where there is none. Never rounds to 100 % or 0 % what is not."""
     if value is None:

@@ -4,7 +4,7 @@ from html import escape
 
 from nanoschool.ledger import Cost
 from nanoschool.report.reading import Run
-from nanoschool.report.scores import Score, best_format, interval, passk, percent, worlds
+from nanoschool.report.scores import Score, best_format, interval, passk, percent, score, worlds
 
 COSTS = ("tokens", "sampled", "trained", "rollouts", "bits")  # of a ledger's account, beside its FLOPs
 
@@ -112,7 +112,13 @@ def gate_table(run: Run) -> str:
                 if passed
                 else '<span class="bad">failed</span>'
             )
-            shares = [percent(gate.number(key), 2) for key in ("accuracy", "shuffled", "chance")]
+            found = {
+                key: score(gate.node("estimates").node(key)) for key in ("accuracy", "shuffled", "chance")
+            }
+            shares = [
+                percent(gate.number(key), 2) + (f"<small>{interval(s, 2)}</small>" if s else "")
+                for key, s in found.items()
+            ]
             counts = [f"{gate.number(key) or 0:,}" for key in ("books", "tokens")]
             rows.append(row([stage_name(stage), *shares, *counts, verdict]))
     head = ["", "token accuracy", "with the book shuffled", "chance", "books (n)", "answer tokens", "verdict"]

@@ -12,21 +12,20 @@ GROUPS = {
     "knowledge": "",
     "kind": "",
     "level": "level ",
-    "exposure": "told of in the proportion ",
-}  # how a world sorts its tasks, and what its report says before the sort's name
+}  # how a world sorts its tasks, and what its report says before the sort's name; exposure has a chart (report/acts.py)
 WORDS = {
     "right": "right",
     "wrong": "wrong",
     "abstain": "says it does not know",
     "look": "looks it up",
     "call": "calculates",
-    "nonsense": "neither",
+    "nonsense": "none of these",
 }
 
 
 def unknowns_table(run: Run) -> str:
     """A row for every world and group of tasks, a column for every stage: the share of each act; then the regret."""
-    rows = [line for world in _worlds(run) for line in _rows(run, world)]
+    rows = [line for world in worlds_with_unknowns(run) for line in _rows(run, world)]
     return table(["", *map(stage_name, run.stages)], rows) if rows else ""
 
 
@@ -34,8 +33,8 @@ def bounds(run: Run) -> str:
     """How often facts were told, the error that must follow, and the first stage's: a paragraph and a table."""
     told = run.summary.node("exposure")
     for stage in run.stages[:1]:
-        for world in _worlds(run):
-            found = _said(run, stage, world).node("acts_by_exposure")
+        for world in worlds_with_unknowns(run):
+            found = said(run, stage, world).node("acts_by_exposure")
             if told and any(s.mean for group in found if (s := _share(found, group, "right"))):
                 return _sentence(told, found, stage, world) + _by_exposure(told, found, stage)
     return ""
@@ -65,7 +64,7 @@ def _by_exposure(told: Node, found: Node, stage: str) -> str:
         )
         rows.append(row([group, f"{times:.1f}" if times is not None else "", wrong, percent(floor)]))
     head = [
-        "exposure",
+        "weight in the text",
         "times told, expected",
         f"{stage_name(stage)} wrong",
         "least possible, always answering",
@@ -77,11 +76,9 @@ def _share(found: Node, group: str, act: str) -> Score | None:
     return score(found.node(group).node(act))
 
 
-def _worlds(run: Run) -> list[str]:
+def worlds_with_unknowns(run: Run) -> list[str]:
     return list(
-        dict.fromkeys(
-            world for stage in run.stages for world in _exam(run, stage) if _said(run, stage, world)
-        )
+        dict.fromkeys(world for stage in run.stages for world in _exam(run, stage) if said(run, stage, world))
     )
 
 
@@ -89,7 +86,7 @@ def _exam(run: Run, stage: str) -> Node:
     return run.summary.node("stages").node(stage).node("worlds")
 
 
-def _said(run: Run, stage: str, world: str) -> Node:
+def said(run: Run, stage: str, world: str) -> Node:
     """What a stage did in the chat format; before it converses, in that of the text it has read, where there is one."""
     forms = _exam(run, stage).node(world)
     told = [forms.node(form) for form in forms if forms.node(form).node("acts_by_knowledge")]
@@ -98,13 +95,13 @@ def _said(run: Run, stage: str, world: str) -> Node:
 
 
 def _rows(run: Run, world: str) -> Iterator[str]:
-    said = {stage: _said(run, stage, world) for stage in run.stages}
+    nodes = {stage: said(run, stage, world) for stage in run.stages}
     for by, before in GROUPS.items():
-        found = {stage: node.node(f"acts_by_{by}") for stage, node in said.items()}
+        found = {stage: node.node(f"acts_by_{by}") for stage, node in nodes.items()}
         for group in dict.fromkeys(group for node in found.values() for group in node):
             name = f"{world} · {before}{group}"
             yield row([escape(name), *(_acts(found[stage].node(group)) for stage in run.stages)])
-    regrets = [_number(score(said[stage].node("regret"))) for stage in run.stages]
+    regrets = [_number(score(nodes[stage].node("regret"))) for stage in run.stages]
     yield row([escape(f"{world} · regret"), *regrets], "sum")
 
 
