@@ -4,6 +4,7 @@ Parsed in two stages: `--help` here reads first docstring lines and imports neit
 imports what it runs.
 """
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -22,6 +23,11 @@ USER_MISTAKE, BROKEN_PIPE = 2, 141
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     args = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # what a terminal or a pipe cannot say in its encoding stops nothing
+            stream.reconfigure(errors="replace")
     try:
         if not args or args[0] in ("-h", "--help"):
             print(_help(), flush=True)

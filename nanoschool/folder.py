@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ class Folder:
 
     def __exit__(self, *error: object) -> None:
         for file in (*self._open.values(), self._lock):
-            file.close()
+            with suppress(OSError):  # a line that did not fit on the disk was told of when it was written
+                file.close()
 
     @property
     def begun(self) -> bool:
@@ -86,7 +88,8 @@ class Folder:
             size = path.stat().st_size if path.exists() else 0
             if size < length:
                 short.append(name)
-            elif path.exists():
+                length = path.read_bytes().rfind(b"\n") + 1 if size else 0  # half a line is none
+            if path.exists():
                 with explained(path):
                     os.truncate(path, length)
         return short
@@ -100,8 +103,11 @@ class Folder:
         if not path.exists():
             return {}
         try:
-            return json.loads(path.read_text())
-        except ValueError as error:
+            data = json.loads(path.read_text())
+            if not isinstance(data, dict):
+                raise ValueError("it is no object")
+            return data
+        except (ValueError, OSError) as error:
             raise UserError(
                 f"{path}: is not what was written ({error}); restore it, or give the run another --name"
             ) from None

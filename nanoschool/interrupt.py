@@ -11,6 +11,16 @@ class Interrupted(Exception):
 
 
 @contextmanager
+def terminable() -> Generator[None]:
+    """SIGTERM is what Ctrl-C is: KeyboardInterrupt, wherever the program is."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def interruptible() -> Generator[list[int]]:
     """SIGINT and SIGTERM are noted in the list; a second one is obeyed at once (KeyboardInterrupt)."""
     noted: list[int] = []

@@ -21,6 +21,10 @@ def settle(settings: Settings, folder: Folder) -> device.Machine:
     Raises UserError on another one, unless `settings.allow_inexact`: then machine.json says from what it moved.
     """
     known = folder.read_json("machine.json") if folder.begun else {}
+    if folder.begun and "device" not in known:
+        raise UserError(
+            f"{folder.path / 'machine.json'}: is missing or empty; restore it, or give the run another --name"
+        )
     wanted = known or {"device": settings.device, "threads": settings.threads}
     gone = known and known["device"] not in device.available()
     machine = device.choose("auto" if gone else wanted["device"], wanted["threads"])

@@ -10,10 +10,17 @@ from nanoschool.types import UserError
 
 def existing_run(runs_dir: Path, name: str) -> Path:
     """The folder of a run. Raises UserError, with the nearest name, where there is none."""
-    if not (runs_dir / name / "config.toml").is_file():
+    if not _is_file(runs_dir / name / "config.toml"):
         known = [path.parent.name for path in runs_dir.glob("*/config.toml")]
         raise UserError(f"no run {name!r} in {runs_dir}: {nearest(name, known)}")
     return runs_dir / name
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file system takes
+        return False
 
 
 def writable(runs_dir: Path) -> None:

@@ -25,9 +25,23 @@ LEAST = {  # by the end of a key's name
 }
 
 
+MOST = {  # beyond which a command would seem to hang
+    "model.depth": 64,
+    "model.context": 65_536,
+    "model.vocab": 1_000_000,
+    "method.rows": 100_000,
+    "method.problems": 100_000,
+    "method.samples": 10_000,
+    "method.replay": 100_000,
+    "evaluation.problems": 100_000,
+    "evaluation.look": 100_000,
+    "evaluation.attempts": 10_000,
+    "evaluation.pass_problems": 100_000,
+    "evaluation.gate_books": 1_000_000,
+    "seed": 2**63 - 1,  # torch's generators take no more
+    "threads": 1024,
+}
 LONGEST_NAME = 200  # bytes: file systems take 255, and a temporary file's name is longer
-HIGHEST_SEED = 2**63 - 1  # torch's generators take no more
-MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -111,9 +125,9 @@ def checked(settings: Settings, where: str) -> Settings:
         for end, least in LEAST.items():
             if f".{key}".endswith(f".{end}") and value < least:
                 raise UserError(f"{where}: {key} is {value}, must be at least {least}")
-    for key, most in (("seed", HIGHEST_SEED), ("threads", MOST_THREADS)):
-        if getattr(settings, key) > most:
-            raise UserError(f"{where}: {key} is {getattr(settings, key)}, must be at most {most}")
+        for end, most in MOST.items():
+            if f".{key}".endswith(f".{end}") and value > most:
+                raise UserError(f"{where}: {key} is {value}, must be at most {most}")
     if not 0 < settings.text_share <= 1:
         raise UserError(f"{where}: text_share is {settings.text_share}, must be above 0 and at most 1")
     if settings.text is None and settings.text_share != Settings.text_share:
@@ -121,9 +135,14 @@ def checked(settings: Settings, where: str) -> Settings:
             f"{where}: text_share is {settings.text_share}, but there is no text; name one by --text"
         )
     for key, shares in (("mix", settings.mix), ("taught", settings.taught)):
-        if any(share < 0 for share in shares.values()) or (shares and not any(shares.values())):
+        fine = all(0 <= share < float("inf") for share in shares.values())
+        if not fine or (shares and not any(shares.values())):
             raise UserError(f"{where}: the shares of {key} must be 0 or more and not all 0")
-    if settings.name in ("", ".", "..") or Path(settings.name).name != settings.name:
+    if (
+        settings.name in ("", ".", "..")
+        or not settings.name.isprintable()
+        or Path(settings.name).name != settings.name
+    ):
         raise UserError(
             f"{where}: name {settings.name!r} is no name of a folder; --runs-dir says where it is"
         )

@@ -19,7 +19,7 @@ from nanoschool.evals.exam import Exam
 from nanoschool.evals.measure import accuracy, answers
 from nanoschool.exposure import exposure
 from nanoschool.folder import Folder
-from nanoschool.interrupt import Interrupted
+from nanoschool.interrupt import Interrupted, terminable
 from nanoschool.lab.scripted import tasks_of
 from nanoschool.ledger import Budget, Ledger
 from nanoschool.machine import flops_per_second, settle
@@ -48,7 +48,7 @@ def run(settings: Settings, show: train.Show) -> Path:
     elif (path / "checkpoints").exists():
         raise UserError(f"{path}: has checkpoints but no config.toml; restore it, or use another --name")
     try:
-        with Folder(path) as folder:
+        with terminable(), Folder(path) as folder:
             School(settings, folder, show).teach()
     except (Interrupted, KeyboardInterrupt):
         again = ["nanoschool", "run", str(path / "config.toml")]
@@ -85,9 +85,10 @@ class School:
 
     def __init__(self, settings: Settings, folder: Folder, show: train.Show) -> None:
         self.settings, self.folder, self.show = settings, folder, show
-        self.machine = settle(settings, folder)
         if folder.begun:
             folder.check_begun()
+        self.machine = settle(settings, folder)
+        if folder.begun:
             self.reading = reopen(settings, folder.path)
         else:  # a run that was refused has not begun, and may be asked for in another way
             for (

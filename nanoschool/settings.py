@@ -12,6 +12,7 @@ from nanoschool.options import fill, flat, nearest, parse, struct
 from nanoschool.plan import Settings, Stage, checked, tables
 from nanoschool.types import UserError
 
+RESERVED = {"best", *(f.name for f in fields(Settings))}  # no names of stages
 VERSION = 1  # of the run folder's layout; a folder of another version is refused
 PRESETS = Path(__file__).parent / "presets"
 
@@ -101,6 +102,8 @@ def _assemble(table: dict[str, Any], where: str, uses: Mapping[str, str]) -> Set
     stage_like = [k for k, v in table.items() if isinstance(v, dict) and isinstance(v.get("use"), str)]
     tables = {key: table.pop(key) for key in stage_like}
     for name in order:
+        if not isinstance(name, str) or not name.isidentifier() or name in RESERVED or order.count(name) > 1:
+            raise UserError(f"{where}: {name!r} in stages is no name of a stage: a word of its own, once")
         if name not in tables:
             raise UserError(
                 f"{where}: stages has {name!r}, but there is no such table: {nearest(name, tables)}"
@@ -110,6 +113,8 @@ def _assemble(table: dict[str, Any], where: str, uses: Mapping[str, str]) -> Set
     written = {}
     for name, own in worlds.items():
         kind = own.get("name", name) if isinstance(own, dict) else name  # [worlds.short] name = "chain"
+        if not isinstance(kind, str):
+            raise UserError(f"{where} [worlds.{name}]: name is {kind!r}, must be the name of a world")
         written[name] = fill(envs.load(kind), own, f"{where} [worlds.{name}]")
     return _with_worlds(replace(settings, stages=stages, worlds=written))
 

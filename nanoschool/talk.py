@@ -1,4 +1,4 @@
-"""talk: questions to a trained model in the terminal, streamed; as a conversation if asked, its cache kept from turn to turn.
+"""talk: questions to a trained model in the terminal, streamed; a conversation if asked, its cache kept between turns.
 
 Each line is a conversation of its own unless `--remember`: a model that was taught on single exchanges, as the presets
 teach, does worse with an earlier one in its context.
@@ -17,6 +17,8 @@ from nanoschool.core.chat import follow, render
 from nanoschool.core.policy import Policy
 from nanoschool.core.row import Row
 from nanoschool.types import Message, UserError
+
+COLDEST = 0.001  # below it all but the likeliest token has no probability left in float32
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,10 @@ class Conversation:
 def talk(policy: Policy, options: Chat, raw: bool) -> None:
     """Answer `options.prompt` on stdout, or hold a conversation; what is not the model's goes to stderr.
 
-    Raises UserError on a temperature below 0.
+    Raises UserError on a temperature that is neither 0 nor warm enough.
     """
-    if not 0 <= options.temperature < float("inf"):
-        raise UserError(f"--temperature {options.temperature}: must be 0 (greedy) or above")
+    if options.temperature and not COLDEST <= options.temperature < float("inf"):
+        raise UserError(f"--temperature {options.temperature}: must be 0 (greedy), or {COLDEST} and above")
     if raw:
         _note("this self has only read and knows no chat: it continues your text")
     conversation = Conversation(policy, options, raw)

@@ -44,6 +44,9 @@ class Chain(Scratchpad):
             lengths = getattr(self, setting)
             fine = bool(lengths) and all(1 <= length <= LONGEST for length in lengths)
             require(fine, self.name, f"{setting}={lengths} must be numbers of steps from 1 to {LONGEST}")
+        for setting in ("long_share", "direct_share"):
+            share = getattr(self, setting)
+            require(0 <= share <= 1, self.name, f"{setting}={share} must be from 0 to 1")
 
     def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
         return draw(self.name, lambda rng: self._task(rng, rng.choice(self.lengths)), split, count, seed)

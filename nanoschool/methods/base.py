@@ -100,6 +100,12 @@ def require(holds: bool, method: Method, complaint: str) -> None:
         raise UserError(f"method {type(method).__module__.rpartition('.')[2]}: {complaint}")
 
 
+def require_weights(method: Method, *, beta2: float, replay_weight: float) -> None:
+    require(0 <= beta2 < 1, method, f"beta2={beta2} must be from 0 to below 1")
+    fine = 0 <= replay_weight < float("inf")
+    require(fine, method, f"replay_weight={replay_weight} must be 0 or above, and finite")
+
+
 def require_schedule(method: Method, *, warmup: float, cooldown: float, **rates: float) -> None:
     """Check what `trapezoid` and the optimizers are given: fractions of the budget, learning rates above 0."""
     for setting, value in (("warmup", warmup), ("cooldown", cooldown)):

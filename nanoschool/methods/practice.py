@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from nanoschool.core.optim import adamw
 from nanoschool.credit import zero_variance
-from nanoschool.methods.base import Learner, Method, require, require_schedule, trapezoid
+from nanoschool.methods.base import Learner, Method, require, require_schedule, require_weights, trapezoid
 from nanoschool.methods.material import demonstrations
 from nanoschool.rollout import alone, rollout
 from nanoschool.types import Trajectory
@@ -34,12 +34,10 @@ class Practice(Method):
         for setting, least in (("problems", 1), ("samples", 2), ("max_tokens", 1)):
             value = getattr(self, setting)
             require(value >= least, self, f"{setting}={value} must be at least {least}")
-        require(
-            self.temperature > 0,
-            self,
-            f"temperature={self.temperature} must be above 0: attempts must differ",
-        )
+        fine = 1e-3 <= self.temperature < float("inf")
+        require(fine, self, f"temperature={self.temperature} must be at least 0.001: attempts must differ")
         require(self.replay >= 0, self, f"replay={self.replay} must be 0 or more demonstrations")
+        require_weights(self, beta2=self.beta2, replay_weight=self.replay_weight)
         require_schedule(self, warmup=self.warmup, cooldown=self.cooldown, lr=self.lr)
 
     def draws_on(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ What we add: `replay` rows of the reading at a lower weight, so that what was re
 from dataclasses import dataclass
 
 from nanoschool.core.optim import adamw
-from nanoschool.methods.base import Learner, Method, require, require_schedule, trapezoid
+from nanoschool.methods.base import Learner, Method, require, require_schedule, require_weights, trapezoid
 from nanoschool.methods.material import demonstrations, reading
 from nanoschool.types import Trajectory
 
@@ -24,6 +24,7 @@ class SFT(Method):
     def __post_init__(self) -> None:
         require(self.rows >= 1, self, f"rows={self.rows} must be at least 1")
         require(self.replay >= 0, self, f"replay={self.replay} must be 0 or more rows")
+        require_weights(self, beta2=self.beta2, replay_weight=self.replay_weight)
         require_schedule(self, warmup=self.warmup, cooldown=self.cooldown, lr=self.lr)
 
     def draws_on(self) -> tuple[str, ...]:

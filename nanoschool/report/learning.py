@@ -20,7 +20,6 @@ PRACTICE = {
     "zero_variance": "groups without variance",
     "answer_tokens": "answer length (tokens)",
     "cut_off": "replies cut off",
-    "kl": "KL",
 }
 
 
