@@ -79,13 +79,14 @@ def documents(rows: Sequence[list[int]], tokenizer: Tokenizer) -> Iterator[tuple
     Not what is answered there: the work on 47+38 has the step 7+8, and digits are for everyone to know.
     """
     roles = {tokenizer.role_id(role) for role in ("system", "user", "assistant", "tool")}
+    answering = (tokenizer.assistant, tokenizer.role_id("tool"))
     for row in rows:
         start, reading = 0, not roles & set(row)
         for at in [
             *(i for i, token in enumerate(row) if token in roles | {tokenizer.bos, tokenizer.end}),
             len(row),
         ]:
-            if row[start:at] and row[start - 1] != tokenizer.assistant:
+            if row[start:at] and row[start - 1] not in answering:
                 text = tokenizer.decode(row[start:at])
                 yield text, not reading or at < len(row)
             start = at + 1
