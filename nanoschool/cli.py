@@ -35,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args[0] == "--version":
             print(nanoschool.__version__, flush=True)
             return 0
+        if "" in args:  # a shell variable that was never set: as a path it would mean this folder
+            before = args[args.index("") - 1] if args.index("") else "the command"
+            raise UserError(f"an argument is empty, after {before!r}; give it a value")
         if args[0] not in COMMANDS:
             raise UserError(f"no command {args[0]!r}: {nearest(args[0], COMMANDS)} All: nanoschool --help")
         return COMMANDS[args[0]](args[1:])

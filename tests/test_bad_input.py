@@ -117,6 +117,8 @@ def test_the_name_of_a_run_that_was_refused_is_free(tmp_path: Path) -> None:
             "world 'questions' has no demonstrations to imitate",
         ),
         ({"chain = 0.04": "chain = 0.04\nquestions = 0.1"}, "world 'questions' has no documents to read"),
+        ({'["pretrain", ': '["pretrain", "pretrain", '}, "stages"),
+        ({'["pretrain", ': '["not a name", '}, "not a name"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused_before_anything_is_spent(
@@ -146,6 +148,8 @@ def test_settings_that_cannot_be_meant_are_refused_before_anything_is_spent(
         (["run", "nano", "--rl.budget", "rollouts=0"], "must be above 0"),
         (["run", "nano", "--device", "tpu"], "device 'tpu' is not on this machine"),
         (["run", "nano", "--name", "a/b"], "is no name of a folder"),
+        (["run", "nano", "--text", ""], "an argument is empty, after '--text'"),
+        (["run", "nano", "--evaluation.problems", "99999999"], "problems"),
     ],
 )
 def test_a_wrong_word(args: list[str], said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -390,9 +394,53 @@ def test_a_file_of_the_run_that_is_damaged_or_gone_is_named(
     run, args = forked.copy(nano, tmp_path), ["run", "nano", "--runs-dir", str(tmp_path)]
     (run / file).write_text("{")
     assert f"{file}: is not what was written" in refused(args, capfd)
-    if file == "exam-sft.json":
-        (run / file).unlink()
-        assert f"{file}: is missing" in refused(args, capfd)
+    (run / file).unlink()
+    assert f"{file}: is missing" in refused(args, capfd)
+
+
+def test_half_a_line_is_none(stopped: tuple[Path, list[str]], nano: Path) -> None:
+    """A disk that filled under a line left half of it; the file that goes on holds whole lines only."""
+    run, args = stopped
+    lines = (run / "metrics.jsonl").read_bytes()
+    (run / "metrics.jsonl").write_bytes(lines[: len(lines) // 2])
+    assert forked.command(args).status == 0
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        json.loads(line)
+
+
+def test_a_copy_that_followed_the_links_goes_on(
+    stopped: tuple[Path, list[str]], nano: Path, tmp_path: Path
+) -> None:
+    run, _ = stopped
+    checkpoint.point(run / "checkpoints", "best", newest(run).name)
+    copied = tmp_path / "copied" / "nano"
+    shutil.copytree(run, copied, symlinks=False)
+    done = forked.command(["run", "nano", "--runs-dir", str(copied.parent)])
+    assert done.status == 0, done.err
+    assert (copied / "checkpoints" / "best").is_symlink()
+    copies = {"pretrain", "sft"}  # the same files, and no links
+    assert forked.told(copied) == {k: v for k, v in forked.told(nano).items() if k not in copies}
+
+
+def test_sigterm_before_the_first_step_is_an_interruption(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory() as said:
+        process = forked.start(["run", "nano", "--runs-dir", str(tmp_path)], said)
+        _wait(lambda: (tmp_path / "nano" / ".lock").exists())
+        assert process.pid
+        os.kill(process.pid, signal.SIGTERM)
+        process.join(60)
+        done = forked.ended(process, said)
+    assert done.status == 130 and done.err.count("\n") == 1, done
+    assert forked.command(["run", "nano", "--runs-dir", str(tmp_path)]).status == 0
+
+
+def test_a_folder_where_the_report_belongs(
+    nano: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = forked.copy(nano, tmp_path)
+    (run / "report.html").unlink()
+    (run / "report.html").mkdir()
+    assert "report.html" in refused(["report", "nano", "--runs-dir", str(tmp_path)], capfd)
 
 
 def _lines(path: Path) -> int:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Broken", "Checkpoint", "newest", "point", "prune", "read", "verify", "write", "write_atomic"]
 
+REPLACED = ".replaced"  # ends the name of a checkpoint that steps aside for a new one of its name
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -136,6 +138,8 @@ def point(root: Path, link: str, target: str) -> None:
         os.stat(Path(root) / target)
         temporary = temporary_beside(path)
         temporary.unlink(missing_ok=True)
+        if path.is_dir() and not path.is_symlink():  # a copy of the run that followed its links
+            remove_folder(path)
         os.symlink(target, temporary, target_is_directory=True)
         os.replace(temporary, path)
         sync_folder(path.parent)
@@ -165,12 +169,18 @@ def prune(root: Path, keep: int, spare: Collection[str] = ()) -> list[str]:
 
 
 def _survey(root: Path) -> tuple[dict[Path, int], list[Broken]]:
-    """The checkpoints of `root` with their serials, and those without a readable manifest, who have none."""
+    """The checkpoints of `root` with their serials, and those without a readable manifest, who have none.
+
+    A second copy under another name is what became of a link when the run was copied: it is not counted.
+    """
     numbers, broken = {}, []
     for path in sorted(root.glob("[!.]*")):
         if path.is_dir() and not path.is_symlink():
             try:
-                numbers[path] = read_manifest(path)["serial"]
+                manifest = read_manifest(path)
+                own = manifest["name"] == path.name.removesuffix(REPLACED)
+                if own or not (root / manifest["name"]).is_dir():
+                    numbers[path] = manifest["serial"]
             except Broken as reason:
                 broken.append(reason)
     return numbers, broken
@@ -178,7 +188,7 @@ def _survey(root: Path) -> tuple[dict[Path, int], list[Broken]]:
 
 def _take_place(temporary: Path, target: Path) -> None:
     """Rename into place; an earlier checkpoint of that name steps aside meanwhile, still seen by `newest`."""
-    aside = target.with_name(target.name + ".replaced")
+    aside = target.with_name(target.name + REPLACED)
     if target.exists():
         if aside.exists():
             remove_folder(aside)
