@@ -51,7 +51,7 @@ class Folder:
 
     def begin(self, config: str) -> None:
         """Write the settings, last; before them the hashes of all that the run will go on from."""
-        prepared = [file for pattern in ("tokenizer/*", "text-*") for file in self.path.glob(pattern)]
+        prepared = [file for pattern in ("tokenizer/[!.]*", "text-*") for file in self.path.glob(pattern)]
         names = sorted(str(file.relative_to(self.path)) for file in prepared)
         data = config.encode()
         write_atomic(self.path / MANIFEST, seal(self.path, names, {CONFIG: data}))

@@ -51,6 +51,10 @@ def test_an_absent_package_names_its_extra():
 
 # reasoning-gym
 
+SILENT = {
+    "ab": {18}
+}  # of the first 50: a program that leaves nothing, to which the answer is "", and silence earns nothing
+
 
 def items(world: rg.ReasoningGym, count: int) -> list[Task]:
     return [
@@ -77,9 +81,12 @@ def test_a_tasks_own_answer_scores_one(name):
 def test_fifty_of_a_tasks_own_answers_score_one(name):
     world = envs.load(f"rg:{name}")
     if name not in WITHOUT_ANSWERS:
-        assert all(
-            score(world, task, world.demonstration(task)[1].content) == 1.0 for task in items(world, 50)
-        )
+        told = {task.data["item"]: world.demonstration(task)[1].content for task in items(world, 50)}
+        short = {
+            task.data["item"] for task in items(world, 50) if score(world, task, told[task.data["item"]]) < 1
+        }
+        assert short == SILENT.get(name, set())
+        assert not any(told[item] for item in short)
 
 
 @pytest.mark.parametrize("name", rg.names())
