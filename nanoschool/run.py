@@ -145,7 +145,7 @@ class School:
             Budget.parse(plan.budget, rate),
             look=lambda policy: self._look(name, policy),
             exam=lambda policy: self._exam(name, policy),
-            check=plan.check,
+            due=train.every(plan.check),
             save=plan.save,
         )
         learner = Learner(

@@ -23,6 +23,8 @@ from nanoschool.saving import AGAIN, Progress, last_good, named, restore, write
 from nanoschool.types import UserError
 
 PATIENCE = 20  # steps after which a budget must have begun to be spent
+# (steps done, share of the budget spent before the last of them, and after it) -> is it time to look at dev?
+Due = Callable[[int, float, float], bool]
 
 
 class Show(Protocol):
@@ -44,7 +46,7 @@ class Stage:
     budget: Budget
     look: Callable[[Policy], tuple[float, dict[str, Any]]]  # the dev split: (score, measures)
     exam: Callable[[Policy], None]  # the test split, once, on the best weights
-    check: int  # steps between looks
+    due: Due  # when dev is looked at, beside the start and the end
     save: int  # steps between checkpoints
     keep: int = 2  # checkpoints kept beside those that something points to
 
@@ -77,7 +79,7 @@ def train(
                 raise UserError(
                     f"{stage.name}: none of its budget of {unit} is spent after {PATIENCE} steps; count another unit"
                 )
-            if course.progress() < 1.0 and learner.step % stage.check == 0:
+            if course.progress() < 1.0 and stage.due(learner.step, learner.progress, course.progress()):
                 course.look()
             if asked_to_stop or learner.step % stage.save == 0:
                 course.save()
@@ -85,6 +87,16 @@ def train(
                 raise Interrupted
     course.finish()
     return course.at
+
+
+def every(steps: int) -> Due:
+    """A look each so many steps."""
+    return lambda step, before, now: step % steps == 0
+
+
+def shares(looks: int) -> Due:
+    """A look each 1/`looks` of the budget: as many whatever a step costs."""
+    return lambda step, before, now: int(before * looks) < int(now * looks)
 
 
 class Course:

@@ -1,5 +1,6 @@
 """The same questions of every method, found in the folder; and of each paper, its identities."""
 
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from nanoschool.methods.grpo import GRPO
 from nanoschool.methods.material import demonstrations, trained
 from nanoschool.methods.practice import Practice
 from nanoschool.methods.rloo import RLOO
+from nanoschool.train import every, shares
 from nanoschool.types import Ask, Environment, Episode, Oracle, Outcome, Task, Trajectory, UserError
 
 NAMES = list(methods.describe())
@@ -363,3 +365,11 @@ def test_settings_that_cannot_work_are_refused(name, wrong):
     (setting, value) = next(iter(wrong.items()))
     with pytest.raises(UserError, match=f"method {name}: {setting}={value} must be"):
         methods.load(name)(**wrong)
+
+
+def test_looks_fall_due_by_steps_or_by_the_budgets_share():
+    """A step that passes several shares is looked at once; a budget of 5 looks is looked at 5 times less its end."""
+    assert [step for step in range(1, 10) if every(4)(step, 0.0, 0.0)] == [4, 8]
+    spent = [0.0, 0.15, 0.3, 0.7, 0.75, 0.9]
+    due = [shares(5)(0, before, now) for before, now in itertools.pairwise(spent)]
+    assert due == [False, True, True, False, True]
