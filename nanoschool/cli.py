@@ -65,6 +65,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "envs": worlds.catalogue,
     "play": worlds.play,
     "audit": worlds.audit,
+    "xray": worlds.xray,
 }
 
 

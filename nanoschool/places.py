@@ -23,15 +23,15 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def writable(runs_dir: Path) -> None:
-    """Make the folder of runs and try to write in it. Raises UserError where that fails."""
+def writable(runs_dir: Path, flag: str = "--runs-dir") -> None:
+    """Make the folder that `flag` names and try to write in it. Raises UserError where that fails."""
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=runs_dir):
             return
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        raise UserError(f"--runs-dir {runs_dir}: cannot be written: {reason}; name another folder") from None
+        raise UserError(f"{flag} {runs_dir}: cannot be written: {reason}; name another folder") from None
 
 
 def finished_stage(folder: Path, asked: str | None) -> tuple[str | None, bool]:

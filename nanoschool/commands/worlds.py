@@ -92,6 +92,13 @@ def audit(args: Sequence[str]) -> int:
     return GAMEABLE if gameable else 0
 
 
+def xray(args: Sequence[str]) -> int:
+    """xray          hold every method's credit for a step against what the step was truly worth; --env steps --from RUN"""
+    from nanoschool.commands.xray import look
+
+    return look(args)
+
+
 def paid(name: str, reward: str) -> Environment:
     """The world of that name, under the user's own reward if one is given."""
     if not reward:

@@ -99,7 +99,7 @@ def elsewhere(row: Trajectory, others: list[Trajectory]) -> Trajectory | None:
             tokens = row.tokens[:start] + other.tokens[begins:]
             blank = [0.0] * len(tokens)
             mask = row.mask[:start] + other.mask[begins:]
-            return replace(row, tokens=tokens, mask=mask, logprobs=blank, weights=blank)
+            return replace(row, tokens=tokens, mask=mask, logprobs=blank, weights=blank, extra={})
     return None
 
 

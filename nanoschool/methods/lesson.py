@@ -53,6 +53,6 @@ def teach(
     """One optimizer step of `student` on the tokens it sampled, and on what is replayed beside them."""
     for number, trajectory in enumerate([*taught, *kept]):
         row = float(number) if number < len(taught) else -1.0
-        trajectory.extra = {"row": [row] * len(trajectory.tokens)}
+        trajectory.extra["row"] = [row] * len(trajectory.tokens)
     lesson = Lesson(teacher, Batch.of(contexts), divergence)
     return student.fit([*taught, *kept], lesson, scale=scale, whole=True)

@@ -18,6 +18,12 @@ def write(run_dir: Path) -> Path:
     """
     page = render(read(Path(run_dir)))
     target = Path(run_dir) / "report.html"
+    replaced(target, page)
+    return target
+
+
+def replaced(target: Path, page: str) -> None:
+    """Put a page in the place of an older one. Raises UserError where it cannot be written; the older one then stays."""
     try:
         _replace(target, page)
     except OSError as error:
@@ -25,7 +31,6 @@ def write(run_dir: Path) -> Path:
         raise UserError(
             f"{target}: cannot be written ({reason}); make room, or move what is in the way"
         ) from None
-    return target
 
 
 def _replace(target: Path, page: str) -> None:
