@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 
 import nanoschool
 from nanoschool import envs, methods
-from nanoschool.commands import runs, worlds
+from nanoschool.commands import runs, training, worlds
 from nanoschool.commands.runs import INTERRUPTED, first_comment
-from nanoschool.envs.userfile import complaint
 from nanoschool.options import nearest
 from nanoschool.types import UserError
+from nanoschool.userfile import complaint
 
 USER_MISTAKE, BROKEN_PIPE = 2, 141
 
@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "run": runs.run,
+    "train": training.train,
     "chat": runs.chat,
     "eval": runs.evaluate,
     "report": runs.report,

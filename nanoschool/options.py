@@ -83,6 +83,10 @@ def plain(value: Any) -> Any:
         return {str(key): plain(inside) for key, inside in value.items() if inside is not None}
     if isinstance(value, (list, tuple)):
         return [plain(inside) for inside in value]
+    if not isinstance(
+        value, (str, int, float, Path)
+    ):  # a world of the user's that is no dataclass has no settings
+        return {}
     return str(value) if isinstance(value, Path) else value
 
 

@@ -41,11 +41,12 @@ def finished_stage(folder: Path, asked: str | None) -> tuple[str | None, bool]:
     """
     from nanoschool.settings import load_run
 
-    stages = load_run(folder).stages
+    settings = load_run(folder)
+    stages = settings.course
     there = [stage for stage in stages if (folder / "checkpoints" / stage).exists()]
     if asked is not None and asked not in stages:
         raise UserError(f"run {folder.name!r} has no stage {asked!r}: {nearest(asked, stages)}")
     if asked is not None and asked not in there:
         raise UserError(f"run {folder.name!r} has not finished its stage {asked!r}: {nearest(asked, there)}")
     stage = asked or (there[-1] if there else None)
-    return stage, not stages[stage or next(iter(stages))].method.converses
+    return stage, not settings.converses(stage or stages[0])

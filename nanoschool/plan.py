@@ -41,6 +41,7 @@ MOST = {  # beyond which a command would seem to hang
     "seed": 2**63 - 1,  # torch's generators take no more
     "threads": 1024,
 }
+START = "start"  # what the weights that a run begins with are called among its stages
 LONGEST_NAME = 200  # bytes: file systems take 255, and a temporary file's name is longer
 
 
@@ -80,6 +81,14 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Start:
+    """Whose weights the first stage begins with, where the run makes none of its own."""
+
+    path: str = ""  # a folder of weights: a checkpoint of a run, or somebody else's Qwen3 or Llama
+    converses: bool = True  # it answers in the chat format; else it has only read
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that a run follows from, apart from the code and the text it reads."""
 
@@ -93,12 +102,22 @@ class Settings:
     device: str = "auto"  # auto, cpu, cuda or mps
     threads: int = 0  # 0: as many as OMP_NUM_THREADS says, else as the machine has
     allow_inexact: bool = False  # go on with a run of another machine, though not to the same bits
+    start: Start = Start()
     stages: dict[str, Stage] = field(default_factory=dict)  # in order
     model: Model = Model()
     mix: dict[str, float] = field(default_factory=dict)  # shares of the pretraining text by world
     taught: dict[str, float] = field(default_factory=dict)  # shares of the demonstrations by world
     worlds: dict[str, Environment] = field(default_factory=dict)  # every world named here, with its settings
     evaluation: Evaluation = Evaluation()
+
+    @property
+    def course(self) -> list[str]:
+        """All that is examined, in order: START, where somebody else's weights are, and the stages."""
+        return [*([START] if self.start.path else []), *self.stages]
+
+    def converses(self, stage: str) -> bool:
+        """Does what comes out of a part of the course answer in the chat format, or has it only read?"""
+        return self.start.converses if stage == START else self.stages[stage].method.converses
 
 
 def checked(settings: Settings, where: str) -> Settings:
@@ -157,4 +176,6 @@ def tables(settings: Settings) -> dict[str, Any]:
     """The tables of a preset file again, without what is about this command and not about the run."""
     whole = {key: value for key, value in plain(settings).items() if key not in ("runs_dir", "allow_inexact")}
     stages, worlds = whole.pop("stages"), whole.pop("worlds")
+    if not settings.start.path:
+        del whole[START]
     return {**whole, "stages": list(stages), **stages, "worlds": worlds}

@@ -39,7 +39,10 @@ class Reading:
     held_out: bytes  # of the user's text, test split
 
     def validate(self, policy: Policy) -> dict[str, Any]:
-        """Loss and bits per byte on fixed rows: fresh documents of the worlds, and the dev split of the user's text."""
+        """Loss and bits per byte on fixed rows: fresh documents of the worlds, and the dev split of the user's text; {} of
+        a run that reads nothing."""
+        if not self.shares:
+            return {}
         learner = Learner(
             policy, None, self.worlds, self.shares, {}, seed=0, stage="validation", text=self.dev
         )
@@ -57,17 +60,22 @@ class Reading:
         }
 
 
-def prepare(settings: Settings, folder: Path, say: Callable[[str], None]) -> Reading:
-    """Make the reading of a new run. Raises UserError on a text that cannot be read or is too short, and on what
-    would stop the run later."""
+def prepare(
+    settings: Settings, folder: Path, say: Callable[[str], None], tokenizer: Tokenizer | None = None
+) -> Reading:
+    """Make the reading of a new run, in the words of a `tokenizer` where its start has one.
+
+    Raises UserError on a text that cannot be read or is too short, and on what would stop the run later.
+    """
     shares, splits = _shares(settings), _splits(settings)
     for name in shares.keys() - {"text"}:
         if not isinstance(settings.worlds[name], HasDocuments):
             raise UserError(f"world {name!r} has no documents to read; take it out of [mix]")
-    say(f"training a tokenizer of {settings.model.vocab} tokens")
-    tokenizer = _tokenizer(settings, shares, splits)
-    if tokenizer.vocab_size < settings.model.vocab:
-        say(f"the text gives {tokenizer.vocab_size} tokens and no more")
+    if tokenizer is None:
+        say(f"training a tokenizer of {settings.model.vocab} tokens")
+        tokenizer = _tokenizer(settings, shares, splits)
+        if tokenizer.vocab_size < settings.model.vocab:
+            say(f"the text gives {tokenizer.vocab_size} tokens and no more")
     check(settings, tokenizer)
     tokenizer.save(folder / "tokenizer")
     if settings.text is not None:

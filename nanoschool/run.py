@@ -24,10 +24,11 @@ from nanoschool.lab.scripted import tasks_of
 from nanoschool.ledger import Budget, Ledger
 from nanoschool.machine import flops_per_second, settle
 from nanoschool.methods.base import Learner
-from nanoschool.plan import Settings, Stage
+from nanoschool.plan import START, Settings, Stage
 from nanoschool.reading import prepare, reopen
-from nanoschool.saving import Progress, fits, named, restore, resumable
+from nanoschool.saving import Progress, fits, named, restore, resumable, write
 from nanoschool.settings import differences, load_run, to_toml
+from nanoschool.start import open_weights
 from nanoschool.summary import summarise
 from nanoschool.types import Environment, UserError
 
@@ -45,7 +46,9 @@ def run(settings: Settings, show: train.Show) -> Path:
     path = settings.runs_dir / settings.name
     if (path / "config.toml").exists():
         same_run(load_run(path), settings, path)
-    elif (path / "checkpoints").exists():
+    elif any(
+        p for p in (path / "checkpoints").glob("[!.]*") if not p.name.startswith(START)
+    ):  # a start is there before the run is begun
         raise UserError(f"{path}: has checkpoints but no config.toml; restore it, or use another --name")
     try:
         with terminable(), Folder(path) as folder:
@@ -95,10 +98,11 @@ class School:
                 stage
             ) in settings.stages.values():  # a reward that cannot be loaded is told of before all else
                 practised(settings, stage)
-            self.reading = prepare(settings, folder.path, show.say)
+            start = self._begin_with() if settings.start.path else None
+            self.reading = prepare(settings, folder.path, show.say, start)
             folder.begin(to_toml(settings))
         self.saved = resumable(folder.checkpoints, show.say)
-        fits(folder, self.saved, list(settings.stages))
+        fits(folder, self.saved, settings.course)
         self.at = Progress(**self.saved.state) if self.saved else Progress("")
         for name in folder.cut(self.at.lengths):
             show.say(
@@ -109,7 +113,7 @@ class School:
 
     def teach(self) -> None:
         """Each stage in turn, from where the newest checkpoint left it."""
-        names, saved = list(self.settings.stages), self.saved
+        names, saved = self.settings.course, self.saved
         first = 0
         if saved:
             first = names.index(self.at.stage) + self.at.done
@@ -119,7 +123,10 @@ class School:
             if self.at.done:  # it may have been killed between a stage's last checkpoint and the links to it
                 train.graduate(self.folder, saved.path.name, self.at.stage)
         for name in names[first:]:
-            self._stage(name, saved if self.at.stage == name else None)
+            if name == START:
+                self._start()
+            else:
+                self._stage(name, saved if self.at.stage == name else None)
         about = {
             "parameters": sum(p.numel() for p in self.policy.model.parameters()),
             "vocab": self.policy.model.config.vocab,
@@ -131,10 +138,25 @@ class School:
         summarise(self.settings, self.folder, self.at, about)
 
     def _exposure(self) -> dict:
-        """How often the stages that only read have told each fact."""
+        """How often the stages that only read have told each fact; {} where somebody else's weights may have read more."""
+        if self.settings.start.path:
+            return {}
         read = [name for name, stage in self.settings.stages.items() if not stage.method.converses]
         tokens = sum(self.ledger.total(name).tokens for name in read)
         return exposure(self.reading.shares, self.settings.worlds, self.reading.tokenizer, tokens)
+
+    def _begin_with(self) -> Tokenizer:
+        """Copy the start into the run's folder, so that the run goes on whatever becomes of it; returns its tokenizer."""
+        start, context = Path(self.settings.start.path), self.settings.model.context
+        policy = open_weights(start, context, Ledger(), "cpu", self.show.say)
+        write(policy, self.folder.checkpoints, Progress(START))
+        return policy.tokenizer
+
+    def _start(self) -> None:
+        """What the start can do, before anything is changed."""
+        self._exam(START, self.policy)
+        self.at.done, self.at.spent, self.at.lengths = True, self.ledger.to_json(), self.folder.lengths()
+        train.graduate(self.folder, write(self.policy, self.folder.checkpoints, self.at), START)
 
     def _stage(self, name: str, resume: checkpoint.Checkpoint | None) -> None:
         plan = self.settings.stages[name]
@@ -164,10 +186,10 @@ class School:
 
     def _as_found(self, name: str) -> Policy:
         """The policy as this stage found it: the best of the stage before."""
-        names = list(self.settings.stages)
+        names = self.settings.course
         reference = self.policy.snapshot()
         before = names[names.index(name) - 1] if names.index(name) else None
-        if before is None:
+        if before is None:  # no run with a start comes here
             fresh = GPT(reference.model.config, self.settings.seed).to(self.machine.device)
             reference.model.load_state_dict(fresh.state_dict())
         else:
@@ -198,7 +220,7 @@ class School:
             plan.attempts,
             plan.pass_problems,
             practised=[s.env for s in self.settings.stages.values() if s.env],
-            converses=self.settings.stages[name].method.converses,
+            converses=self.settings.converses(name),
             max_tokens=plan.max_tokens,
             gate_books=plan.gate_books,
         )
@@ -207,8 +229,8 @@ class School:
         with self.ledger.account("evaluation"), self.ledger.account(f"{name}-test"):
             results, samples = exam.sit(policy)
             results["compression"] = self.reading.compression(policy)
-            read = self.reading.validate(policy)
-            results |= {"dev_bits_per_byte": read["bits_per_byte"], "dev_bytes": read["bytes"]}
+            if read := self.reading.validate(policy):
+                results |= {"dev_bits_per_byte": read["bits_per_byte"], "dev_bytes": read["bytes"]}
         results["seconds"] = time.monotonic() - started
         for sample in samples:
             self.folder.append("samples.jsonl", {"stage": name, **sample})
@@ -216,7 +238,11 @@ class School:
 
     def _policy(self) -> Policy:
         tokenizer, settings = self.reading.tokenizer, self.settings
-        config = ModelConfig.from_depth(settings.model.depth, tokenizer.vocab_size, settings.model.context)
+        config = (
+            ModelConfig.from_hf(self.saved.config)
+            if self.saved
+            else ModelConfig.from_depth(settings.model.depth, tokenizer.vocab_size, settings.model.context)
+        )
         policy = Policy(GPT(config, settings.seed).to(self.machine.device), tokenizer, self.ledger)
         if self.saved:
             restore(policy, self.saved)

@@ -1,16 +1,17 @@
 """settings: what a run is to do. Default < preset file (TOML) < flag, resolved once into frozen dataclasses."""
 
 import itertools
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from nanoschool import envs, methods
 from nanoschool.options import fill, flat, nearest, parse, struct
 from nanoschool.plan import Settings, Stage, checked, tables
-from nanoschool.types import UserError
+from nanoschool.types import Environment, UserError
 
 RESERVED = {"best", *(f.name for f in fields(Settings))}  # no names of stages
 VERSION = 1  # of the run folder's layout; a folder of another version is refused
@@ -112,14 +113,33 @@ def _assemble(table: dict[str, Any], where: str, uses: Mapping[str, str]) -> Set
     stages = {name: _stage(tables[name], f"{where} [{name}]", uses.get(name)) for name in order}
     written = {}
     for name, own in worlds.items():
-        kind = own.get("name", name) if isinstance(own, dict) else name  # [worlds.short] name = "chain"
+        renamed = isinstance(own, dict) and not envs.is_elsewhere(name)
+        kind = own.get("name", name) if renamed else name  # [worlds.short] name = "chain"
         if not isinstance(kind, str):
             raise UserError(f"{where} [worlds.{name}]: name is {kind!r}, must be the name of a world")
-        written[name] = fill(envs.load(kind), own, f"{where} [worlds.{name}]")
-    return _with_worlds(replace(settings, stages=stages, worlds=written))
+        world = envs.load(kind)
+        written[name] = fill(world, own, f"{where} [worlds.{name}]") if is_dataclass(world) else world
+    return with_worlds(replace(settings, stages=stages, worlds=written))
 
 
-def _with_worlds(settings: Settings) -> Settings:
+def by_world(worlds: Mapping[str, Environment]) -> Any:
+    """The worlds that have settings, as a dataclass whose fields they are; a user's may be of any class."""
+    own = {_field(name): world for name, world in worlds.items() if is_dataclass(world)}
+    return struct(ByWorld, {name: type(world) for name, world in own.items()}, own)
+
+
+def with_flags_of(worlds: Mapping[str, Environment], read: Any) -> dict[str, Environment]:
+    """The same worlds with what flags set in the dataclass that `by_world` made of them."""
+    return {name: vars(read).get(_field(name), world) for name, world in worlds.items()}
+
+
+def _field(world: str) -> str:
+    """A world's name as a flag can have it: `./mine.py` is mine, `rg:chain_sum` is rg_chain_sum."""
+    name = Path(world).stem if world.endswith((".py", ".jsonl", ".parquet")) else world
+    return re.sub(r"\W+", "_", name).strip("_")
+
+
+def with_worlds(settings: Settings) -> Settings:
     """The same settings with every world that they name; those that nothing was written about as they are."""
     practised = [stage.env for stage in settings.stages.values() if stage.env]
     named = {*settings.mix, *settings.taught, *practised, *settings.evaluation.worlds, *settings.worlds}
@@ -147,7 +167,7 @@ def _with_flags(settings: Settings, args: Sequence[str], prog: str) -> Settings:
     parts = {
         "mix": struct(ByWorld, dict.fromkeys(settings.mix, float), settings.mix),
         "taught": struct(ByWorld, dict.fromkeys(settings.taught, float), settings.taught),
-        "worlds": struct(ByWorld, {name: type(w) for name, w in settings.worlds.items()}, settings.worlds),
+        "worlds": by_world(settings.worlds),
     }
     hints = {"preset": Suppress[str], "stages": tuple[str, ...]}
     hints |= {name: type(part) for name, part in (parts | stages).items()}
@@ -159,4 +179,5 @@ def _with_flags(settings: Settings, args: Sequence[str], prog: str) -> Settings:
     chosen = {name: Stage(**vars(read[name])) for name in read["stages"]}
     plan: dict[str, Any] = {f.name: read[f.name] for f in fields(Settings)}
     plan |= {name: vars(read[name]) for name in parts} | {"stages": chosen}
-    return _with_worlds(Settings(**plan))
+    plan["worlds"] = with_flags_of(settings.worlds, read["worlds"])
+    return with_worlds(Settings(**plan))

@@ -22,7 +22,7 @@ HIDDEN = (
 
 def summarise(settings: Settings, folder: Folder, at: Progress, about: Mapping[str, Any]) -> None:
     """Write summary.json and ledger.json of a run that is at its end; `about` says what model and machine it was."""
-    exams = {name: folder.read_json(f"exam-{name}.json") for name in settings.stages}
+    exams = {name: folder.read_json(f"exam-{name}.json") for name in settings.course}
     for name, exam in exams.items():
         if not exam:
             raise UserError(f"{folder.path / f'exam-{name}.json'}: is missing; restore it, or run anew")
@@ -38,7 +38,7 @@ def summarise(settings: Settings, folder: Folder, at: Progress, about: Mapping[s
     gains = [
         gain(exams, before, after, settings.stages[after].env)
         for before, after in pairwise(order)
-        if settings.stages[after].env
+        if settings.stages[after].env  # the start is nobody's after
     ]
     sitting = sum(exam["seconds"] for exam in exams.values())
     summary = {

@@ -73,7 +73,9 @@ def test_padding_is_not_charged():
     assert apart == together and together.tokens == 70
 
 
-@pytest.mark.parametrize("config", [*SHAPES, replace(SHAPES[1], rope_theta=1e6, eps=1e-5)])
+@pytest.mark.parametrize(
+    "config", [*SHAPES, replace(SHAPES[1], rope_theta=1e6, eps=1e-5), replace(SHAPES[0], qk_norm=False)]
+)
 def test_the_config_survives_hugging_face(config):
     written = json.loads(json.dumps(config.to_hf()))
     assert ModelConfig.from_hf(written) == config
@@ -84,7 +86,10 @@ def test_the_config_survives_hugging_face(config):
 @pytest.mark.parametrize(
     "change, complaint",
     [
-        ({"model_type": "llama"}, "model_type is 'llama'; only qwen3 is read"),
+        ({"model_type": "gpt2"}, "model_type is 'gpt2'; only qwen3 and llama are read"),
+        ({"model_type": "qwen2"}, r"'qwen2' \(its q, k and v have biases\)"),
+        ({"mlp_bias": True}, "mlp_bias = True is not supported"),
+        ({"hidden_size": None}, "hidden_size is None, must be a whole number above 0"),
         ({"attention_bias": True}, "attention_bias = True is not supported"),
         ({"use_sliding_window": True}, "use_sliding_window = True is not supported"),
         ({"hidden_act": "gelu"}, "hidden_act = 'gelu' is not supported"),

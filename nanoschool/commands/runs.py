@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nanoschool.commands import target
 from nanoschool.places import existing_run, finished_stage, writable
+from nanoschool.plan import Settings
 from nanoschool.types import UserError
 
 INTERRUPTED = 130
@@ -28,6 +29,11 @@ def run(args: Sequence[str]) -> int:
         )
     settings = load_settings(args[0], args[1:])
     writable(settings.runs_dir)
+    return carried_out(settings)
+
+
+def carried_out(settings: Settings) -> int:
+    """Do what the settings say, and write the report; returns the exit status."""
     from nanoschool import run as school
     from nanoschool.progress import watcher
 

@@ -1,8 +1,21 @@
-"""config: the shape of a Qwen3 model (2505.09388), from one dial or a `config.json`, and the FLOPs that follow."""
+"""config: the shape of a Qwen3 model (2505.09388) or a Llama (2302.13971), by one dial or a `config.json`; its FLOPs."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from nanoschool.types import UserError
+
+ONLY = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "use_sliding_window": False}
+SHAPE = {  # ours -> config.json's
+    "vocab": "vocab_size",
+    "context": "max_position_embeddings",
+    "width": "hidden_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "kv_heads": "num_key_value_heads",
+    "head_width": "head_dim",
+    "hidden": "intermediate_size",
+}
 
 
 @dataclass(frozen=True)
@@ -18,6 +31,7 @@ class ModelConfig:
     tied: bool = True  # input embedding and output head share one matrix
     rope_theta: float = 10_000.0
     eps: float = 1e-6
+    qk_norm: bool = True  # Qwen3 has it, Llama has not
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
@@ -46,53 +60,51 @@ class ModelConfig:
         hidden = -(-8 * width // (3 * 32)) * 32
         return cls(vocab, context, width, depth, heads, kv_heads, head_width, hidden, tied, rope_theta)
 
-    def to_hf(self) -> dict:
-        """The `config.json` of transformers' Qwen3ForCausalLM."""
+    def to_hf(self) -> dict[str, Any]:
+        """The `config.json` of transformers' Qwen3ForCausalLM, or LlamaForCausalLM where there is no QK-norm."""
+        family = "Qwen3" if self.qk_norm else "Llama"
         return {
-            "architectures": ["Qwen3ForCausalLM"],
-            "model_type": "qwen3",
-            "vocab_size": self.vocab,
-            "hidden_size": self.width,
-            "intermediate_size": self.hidden,
-            "num_hidden_layers": self.layers,
-            "num_attention_heads": self.heads,
-            "num_key_value_heads": self.kv_heads,
-            "head_dim": self.head_width,
-            "max_position_embeddings": self.context,
+            "architectures": [f"{family}ForCausalLM"],
+            "model_type": family.lower(),
+            **{theirs: getattr(self, ours) for ours, theirs in SHAPE.items()},
             "rope_theta": self.rope_theta,
             "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_theta},
             "rms_norm_eps": self.eps,
             "tie_word_embeddings": self.tied,
-            "hidden_act": "silu",
-            "attention_bias": False,
             "attention_dropout": 0.0,
-            "use_sliding_window": False,
             "torch_dtype": "float32",
+            **ONLY,
         }
 
     @classmethod
-    def from_hf(cls, config: dict) -> "ModelConfig":
-        """Read a Qwen3 `config.json`; anything our forward pass does not compute is refused."""
-        if config.get("model_type") != "qwen3":
-            raise UserError(f"config.json: model_type is {config.get('model_type')!r}; only qwen3 is read")
-        for name, plain in (("hidden_act", "silu"), ("attention_bias", False), ("use_sliding_window", False)):
+    def from_hf(cls, config: dict[str, Any], where: str = "config.json") -> "ModelConfig":
+        """Read the `config.json` of a Qwen3 or a Llama. UserError names what our forward pass does not compute."""
+        kind = config.get("model_type")
+        if kind not in ("qwen3", "llama"):
+            biases = " (its q, k and v have biases)" if kind == "qwen2" else ""
+            raise UserError(f"{where}: model_type is {kind!r}{biases}; only qwen3 and llama are read")
+        for name, plain in ONLY.items():
             if config.get(name, plain) != plain:
-                raise UserError(f"config.json: {name} = {config[name]!r} is not supported, only {plain!r}")
+                raise UserError(f"{where}: {name} = {config[name]!r} is not supported, only {plain!r}")
         rope = config.get("rope_parameters") or {}
-        if rope.get("rope_type", "default") != "default" or config.get("rope_scaling"):
-            raise UserError("config.json: scaled rotary positions are not supported")
+        for told in (rope, config.get("rope_scaling") or {}):
+            if (scaling := told.get("rope_type", told.get("type", "default"))) != "default":
+                raise UserError(f"{where}: scaled rotary positions ({scaling}) are not supported")
+        shape: dict[str, Any] = dict(config)
+        shape.setdefault("num_key_value_heads", config.get("num_attention_heads"))  # as transformers does
+        if shape.get("head_dim") is None and {"hidden_size", "num_attention_heads"} <= shape.keys():
+            shape["head_dim"] = (
+                128 if kind == "qwen3" else shape["hidden_size"] // shape["num_attention_heads"]
+            )
+        for name in SHAPE.values():
+            if type(shape.get(name)) is not int or shape[name] < 1:
+                raise UserError(f"{where}: {name} is {shape.get(name)!r}, must be a whole number above 0")
         return cls(
-            vocab=config["vocab_size"],
-            context=config["max_position_embeddings"],
-            width=config["hidden_size"],
-            layers=config["num_hidden_layers"],
-            heads=config["num_attention_heads"],
-            kv_heads=config["num_key_value_heads"],
-            head_width=config["head_dim"],
-            hidden=config["intermediate_size"],
-            tied=config["tie_word_embeddings"],
+            **{ours: int(shape[theirs]) for ours, theirs in SHAPE.items()},
+            tied=config.get("tie_word_embeddings", False),
             rope_theta=rope.get("rope_theta", config.get("rope_theta", 10_000.0)),
-            eps=config["rms_norm_eps"],
+            eps=config.get("rms_norm_eps", 1e-6),
+            qk_norm=kind == "qwen3",
         )
 
     def flops(self, tokens: int, attended: int, scored: int) -> float:

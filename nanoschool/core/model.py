@@ -1,6 +1,7 @@
 """GPT in Qwen3's architecture (2505.09388): pre-norm RMSNorm, per-head QK-norm, GQA, half-split RoPE, SwiGLU, no bias.
 
-Parameter names are Hugging Face's, so a state dict is a `Qwen3ForCausalLM` checkpoint as it is.
+Without QK-norm it is a Llama. Parameter names are Hugging Face's, so a state dict is a `Qwen3ForCausalLM` checkpoint (or
+a `LlamaForCausalLM`) as it is.
 Shapes: B batch, S tokens, D width, H query heads, G key-value heads, K head width, V vocabulary.
 """
 
@@ -38,7 +39,8 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(c.width, c.kv_heads * c.head_width, bias=False)
         self.v_proj = nn.Linear(c.width, c.kv_heads * c.head_width, bias=False)
         self.o_proj = nn.Linear(c.heads * c.head_width, c.width, bias=False)
-        self.q_norm, self.k_norm = RMSNorm(c.head_width, c.eps), RMSNorm(c.head_width, c.eps)
+        self.q_norm = RMSNorm(c.head_width, c.eps) if c.qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(c.head_width, c.eps) if c.qk_norm else nn.Identity()
         self.head_width = c.head_width
 
     def forward(self, x_BSD: Tensor, rope: tuple[Tensor, Tensor], layer: int, attend: Attend) -> Tensor:

@@ -21,7 +21,15 @@ import tiktoken
 
 from nanoschool.core.chat import CHAT_TEMPLATE
 from nanoschool.core.files import write_atomic
-from nanoschool.core.tokenizer_json import PATTERN, SPECIAL, normal_form_of, pattern_of, ranks_of, spec_of
+from nanoschool.core.tokenizer_json import (
+    MARK,
+    PATTERN,
+    SPECIAL,
+    normal_form_of,
+    pattern_of,
+    ranks_of,
+    spec_of,
+)
 from nanoschool.types import UserError
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -81,6 +89,17 @@ class Tokenizer:
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot be read as JSON ({error})") from None
         return cls(spec, str(path))
+
+    def with_marks(self, names: Sequence[str]) -> tuple["Tokenizer", list[str]]:
+        """This tokenizer with those of the special tokens that it lacks, after its last id; and which they were."""
+        if gaps := self.vocab_size - len(self._bytes):
+            raise UserError(f"{self.source}: {gaps} ids below its last have no token; every id must have one")
+        missing = [name for name in names if name not in self.special]
+        if not missing:
+            return self, []
+        marks = [{"id": self.vocab_size + i, "content": n, **MARK} for i, n in enumerate(missing)]
+        spec = self.spec | {"added_tokens": [*(self.spec.get("added_tokens") or []), *marks]}
+        return Tokenizer(spec, self.source), missing
 
     def save(self, folder: str | Path) -> None:
         """Write the files of `files()` into `folder`, made if absent."""

@@ -7,6 +7,7 @@ from nanoschool.types import UserError
 
 PATTERN = r" ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+MARK = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
 SPECIAL = ("<|bos|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
 
 
@@ -30,7 +31,6 @@ def spec_of(pieces: list[bytes]) -> dict[str, Any]:
     ranks = {piece: rank for rank, piece in enumerate(pieces)}
     spell = {piece: "".join(LETTER[b] for b in piece) for piece in pieces}
     merges = [[spell[p] for p in _parents(piece, ranks)] for piece in pieces if len(piece) > 1]
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     split = {"type": "Split", "pattern": {"Regex": PATTERN}, "behavior": "Isolated", "invert": False}
     model: dict[str, Any] = {
@@ -44,7 +44,7 @@ def spec_of(pieces: list[bytes]) -> dict[str, Any]:
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [{"id": len(pieces) + i, "content": name, **flags} for i, name in enumerate(SPECIAL)],
+        "added_tokens": [{"id": len(pieces) + i, "content": name, **MARK} for i, name in enumerate(SPECIAL)],
         "normalizer": None,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, level]},
         "post_processor": None,

@@ -11,8 +11,8 @@ import importlib
 from pathlib import Path
 
 from nanoschool.envs import adapters
-from nanoschool.envs.userfile import import_file
 from nanoschool.types import Environment, UserError
+from nanoschool.userfile import import_file
 
 FOLDER = Path(__file__).parent
 
@@ -35,6 +35,16 @@ def phrase(world: Environment) -> str:
     """What a world of ours is, in the first line of its file; "" of other worlds."""
     package, _, name = type(world).__module__.rpartition(".")
     return describe().get(name, "").removeprefix(f"{name}: ") if package == __name__ else ""
+
+
+def is_elsewhere(name: str) -> bool:
+    """Is a world of this name, if there is one, loaded from somewhere else than this folder?"""
+    prefix, colon, _ = name.partition(":")
+    if colon and prefix in adapters.prefixes():
+        return True
+    return name.endswith((".py", ".jsonl", ".parquet")) or (
+        not _is_world(FOLDER / f"{name}.py") and Path(name).is_dir()
+    )
 
 
 def load(name: str) -> Environment:

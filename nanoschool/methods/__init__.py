@@ -1,15 +1,17 @@
 """The methods: the folder is the registry, and a file that exports METHOD is a method.
 
-A method's file is named as it is loaded: `load("rloo")` imports methods/rloo.py.
+A method's file is named as it is loaded: `load("rloo")` imports methods/rloo.py. A path that ends in .py is a user's own.
 """
 
 import ast
 import difflib
 import importlib
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
 from nanoschool.types import UserError
+from nanoschool.userfile import import_file
 
 FOLDER = Path(__file__).parent
 
@@ -26,9 +28,26 @@ def describe() -> dict[str, str]:
 
 
 def load(name: str) -> type[Any]:
-    """The class of the method of that name. Raises UserError for a name that is none, with the nearest one."""
+    """The class of the method of that name, or of that file (`./mine.py`).
+
+    Raises UserError for a name that is none (with the nearest one), for a file that exports no METHOD, and with its line
+    for one that raises as it is imported.
+    """
+    if name.endswith(".py"):
+        return _load_file(Path(name))
     known = list(describe())
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-        raise UserError(f"unknown method {name!r}: did you mean {near[0]}? There are: {', '.join(known)}")
+        raise UserError(
+            f"unknown method {name!r}: did you mean {near[0]}? There are: {', '.join(known)}; a .py file"
+        )
     return importlib.import_module(f"{__name__}.{name}").METHOD
+
+
+def _load_file(path: Path) -> type[Any]:
+    found = vars(import_file(path, "method")).get("METHOD")
+    if not isinstance(found, type) or not is_dataclass(found):
+        raise UserError(
+            f"method {path}: the file exports no METHOD that is a dataclass; end it with a line such as METHOD = MyMethod"
+        )
+    return found

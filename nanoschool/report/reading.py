@@ -15,6 +15,7 @@ from nanoschool.report.node import Node, read_lines, read_object, text
 from nanoschool.types import UserError
 
 STAGES = (
+    "start",
     "pretrain",
     "sft",
     "rl",
@@ -106,7 +107,7 @@ def read(folder: Path) -> Run:
         missing=missing,
     )
     evaluated = run.summary.node("stages")
-    for stage in tomllib.loads(settings).get("stages", STAGES):
+    for stage in tomllib.loads(settings).get("stages", STAGES[1:]):
         if stage not in run.stages:
             missing.append(f"the stage {stage} (not begun)")
         elif stage not in evaluated:

@@ -35,9 +35,12 @@ class Questions:
     """The questions of `path`, a file or a folder; `by_split` is read from it."""
 
     path: str
-    by_split: Mapping[str, Sequence[Task]] = field(repr=False)
+    by_split: Mapping[str, Sequence[Task]] = field(init=False, repr=False, compare=False)
 
     replayable: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_split", _by_split(self.path))
 
     @property
     def name(self) -> str:
@@ -91,6 +94,10 @@ def read(path: str) -> Questions:
     Raises UserError with file and line for what is no question, for a folder without a file of a split, and where the extra
     `parquet` is missing.
     """
+    return Questions(path)
+
+
+def _by_split(path: str) -> dict[str, list[Task]]:
     place = Path(path)
     if place.is_dir():
         files = {split: _file(place, split) for split in SPLITS}
@@ -106,11 +113,9 @@ def read(path: str) -> Questions:
         if files["dev"] is None:
             by_split["dev"] = [task for task in train if split_of(task.problem) == "dev"]
             train = [task for task in train if split_of(task.problem) != "dev"]
-        return Questions(path, by_split | {"train": train})
+        return by_split | {"train": train}
     tasks = list(_tasks(path, place))
-    return Questions(
-        path, {split: [task for task in tasks if split_of(task.problem) == split] for split in SPLITS}
-    )
+    return {split: [task for task in tasks if split_of(task.problem) == split] for split in SPLITS}
 
 
 def final(reply: str) -> str:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nanoschool.envs.userfile import complaint, import_file, in_words
 from nanoschool.types import Ask, Environment, Episode, Outcome, Reply, Task, UserError
+from nanoschool.userfile import complaint, import_file, in_words
 
 Score = Callable[[Task, str], float]
 STILL_TRUE = {"guess", "answer_space", "demonstration", "document", "steps", "opponent"}

@@ -1,0 +1,152 @@
+"""training: the settings of `train`: one method, in one world or on a file, from a start, as a run of a single stage.
+
+What the run of the start was made with goes on: its worlds with their settings, its shares of reading and demonstrations
+to replay, and what was measured of it, so that what is forgotten shows.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import arg
+
+from nanoschool import envs, methods
+from nanoschool.options import parse, struct
+from nanoschool.plan import Evaluation, Settings, Stage, checked
+from nanoschool.settings import by_world, with_flags_of, with_worlds
+from nanoschool.start import Origin, find_start
+from nanoschool.types import Environment, HasDemonstrations, HasDocuments, UserError
+
+STAGE = "train"  # the name of the one stage
+USAGE = "nanoschool train METHOD"
+
+
+@dataclass(frozen=True)
+class Training:
+    """Teach a model by one method, in one world or on a file of yours, and measure it before and after."""
+
+    start: Annotated[str, arg(name="from")] = ""  # RUN, RUN:STAGE, or a folder of Qwen3 or Llama weights
+    budget: str = ""  # flops=… | rollouts=… | seconds=… | tokens=… | bits=…
+    env: str = ""  # the world: a name, ./mine.py, a file of questions, rg:…, ta:…, gym:…, openenv:…, vf:…
+    data: Path | None = (
+        None  # a .jsonl of comparisons, judged replies or conversations, in place of a world's
+    )
+    reward: str = ""  # FILE.py:FUNCTION that pays while practising, in place of the world; dev and test stay the world's
+    name: str = ""  # of the run's folder; METHOD-ENV unless given
+    runs_dir: Path = Path("runs")  # where run folders are
+    seed: int = 1  # of everything that is drawn
+    context: int = (
+        0  # tokens that it can see at once; 0: as many as its start, 2,048 of somebody else's weights
+    )
+    check: int = 10  # steps between looks at the dev split
+    save: int = 10  # steps between checkpoints
+    device: str = "auto"  # auto, cpu, cuda or mps
+    threads: int = 0  # 0: as many as OMP_NUM_THREADS says, else as the machine has
+    allow_inexact: bool = False  # go on with a run of another machine, though not to the same bits
+    evaluation: Evaluation = field(default_factory=Evaluation)
+
+
+def training(method: str, flags: Sequence[str]) -> Settings:
+    """The settings of `nanoschool train METHOD FLAGS`; `method` is a name, or the path of a .py file.
+
+    Raises UserError on what cannot be meant or done: an unknown name or flag, a start that is not there, a world that lacks
+    what the method learns from.
+    """
+    use, runs_dir = methods.load(method), Path(_word(flags, "--runs-dir") or Training.runs_dir)
+    if {"-h", "--help"} & set(flags) and not _word(flags, "--from"):
+        _asked(method, use, Training(), Settings(), flags)
+    context = _word(flags, "--context")
+    origin = find_start(
+        _word(flags, "--from") or "", runs_dir, int(context) if context and context.isdecimal() else 0
+    )
+    base = _base(origin, _word(flags, "--env") or "", use)
+    options, own, worlds = _asked(method, use, Training(evaluation=base.evaluation), base, flags)
+    if not options.budget:
+        raise UserError(f"{USAGE}: how long? --budget flops=… | rollouts=… | seconds=… | tokens=… | bits=…")
+    stage = Stage(method, options.budget, own, options.env, options.reward, options.check, options.save)
+    settings = replace(
+        base,
+        preset=f"train {method}",
+        name=options.name or _name(method, options),
+        **{key: getattr(options, key) for key in KEPT},
+        stages={STAGE: stage},
+        worlds=worlds,
+    )
+    return checked(with_worlds(settings), f"train {method}")
+
+
+KEPT = (
+    "runs_dir",
+    "seed",
+    "device",
+    "threads",
+    "allow_inexact",
+    "evaluation",
+)  # options that Settings have too
+
+
+def _asked(
+    method: str, use: type[Any], default: Training, base: Settings, flags: Sequence[str]
+) -> tuple[Any, Any, dict[str, Environment]]:
+    """(the options, the method with its settings, the worlds with theirs); --help prints all flags and leaves."""
+    own = _fitted(use, base)
+    parts = {"method": own, "worlds": by_world(base.worlds)}
+    options = parse(
+        struct(Training, {name: type(part) for name, part in parts.items()}, vars(default) | parts),
+        flags,
+        f"nanoschool train {method}",
+    )
+    chosen = options.method
+    if options.data is not None:
+        if "data" not in {f.name for f in fields(own)}:
+            raise UserError(f"nanoschool train {method}: it learns from no file; leave out --data")
+        chosen = replace(chosen, data=options.data)
+    return options, chosen, with_flags_of(base.worlds, options.worlds)
+
+
+def _base(origin: Origin, env: str, use: type[Any]) -> Settings:
+    """The settings that flags go over: those of the start's run, with the world beside its others."""
+    run = origin.settings or Settings()
+    measured = tuple(dict.fromkeys([*([env] if env else []), *run.evaluation.worlds]))
+    base = Settings(
+        start=origin.start,
+        model=origin.model,
+        mix=run.mix,
+        taught=run.taught,
+        worlds=run.worlds,
+        evaluation=replace(run.evaluation, worlds=measured),
+    )
+    if env and not use.needs_env:  # what it reads or imitates is the world that was asked for
+        world = base.worlds.get(env) or envs.load(env)
+        draws = use().draws_on()[:1]
+        if "taught" in draws and isinstance(world, HasDemonstrations):
+            base = replace(base, taught={env: 1.0})
+        if "mix" in draws and isinstance(world, HasDocuments):
+            base = replace(base, mix={env: 1.0})
+    worlds = base.worlds | ({env: base.worlds.get(env) or envs.load(env)} if env else {})
+    return with_worlds(replace(base, worlds=worlds))
+
+
+def _fitted(use: type[Any], base: Settings) -> Any:
+    """The method as it is where nothing is said of it: without replay where the start's run has nothing to replay."""
+    own = use()
+    there = {"taught": base.taught, "mix": base.mix}
+    if "replay" in {f.name for f in fields(own)} and not there[own.draws_on()[-1]]:
+        return replace(own, replay=0)
+    return own
+
+
+def _name(method: str, options: Any) -> str:
+    """Of a run's folder: the method and what it learns from, in letters that every file system takes."""
+    source = options.env or (options.data.stem if options.data else "")
+    words = [Path(word).stem if word.endswith(".py") else word for word in (method, source) if word]
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in "-".join(words)).strip(".-")
+
+
+def _word(flags: Sequence[str], flag: str) -> str | None:
+    """The value of a flag that other flags follow from: it must be known before they can be."""
+    words = [word for item in flags for word in (item.split("=", 1) if item.startswith(flag) else [item])]
+    after = [value for word, value in itertools.pairwise(words) if word == flag]
+    return after[-1] if after else None

@@ -1,0 +1,182 @@
+"""train: one method in one world from a start, measured before and after, killed and gone on with, refused in a line."""
+
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import forked
+import pytest
+
+from nanoschool.settings import differences, load_run
+from nanoschool.training import training
+from nanoschool.types import UserError
+
+LITTLE = "--evaluation.problems 4 --evaluation.look 4 --evaluation.pass-problems 2 --evaluation.gate-books 4"
+PRACTICE = "--method.problems 4 --method.samples 4 --method.max-tokens 16 --check 2 --save 1 --threads 1"
+ARGS = ["train", "rloo", "--env", "digit", "--from", "nano:sft", "--budget", "rollouts=96"]
+ARGS += [*LITTLE.split(), *PRACTICE.split()]
+
+
+@pytest.fixture(scope="module")
+def runs(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs with a start in it."""
+    folder = tmp_path_factory.mktemp("runs")
+    shutil.copytree(nano, folder / "nano", symlinks=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(runs: Path) -> tuple[Path, forked.Done]:
+    done = forked.command([*ARGS, "--runs-dir", str(runs)], forked.Trouble("/rloo-digit/"))
+    assert done.status == 0, done.err
+    return runs / "rloo-digit", done
+
+
+def test_it_says_what_was_won_over_the_start(whole: tuple[Path, forked.Done], runs: Path) -> None:
+    run, done = whole
+    said = json.loads((run / "summary.json").read_text())
+    assert list(said["stages"]) == ["start", "train"] and said["preset"] == "train rloo"
+    assert said["gain"]["from"] == "start" and said["gain"]["to"] == "train" and said["gain"]["n"] == 4
+    assert forked.weights(run, "start") == forked.weights(runs / "nano", "sft")
+    assert forked.weights(run, "train") == forked.weights(run, "best")
+    spent = json.loads((run / "ledger.json").read_text())
+    assert sum(cost["rollouts"] for name, cost in spent.items() if name == "train/collect") == 96
+    assert {"evaluation/start-test", "evaluation/train-test"} <= spent.keys()
+    assert "train over start, digit" in done.out
+
+
+def test_it_is_a_run_like_any_other(whole: tuple[Path, forked.Done]) -> None:
+    run, _ = whole
+    where = ["--runs-dir", str(run.parent)]
+    for stage in ("start", "train"):
+        said = forked.command(["chat", run.name, "-p", "3+4=?", "--stage", stage, *where])
+        assert said.status == 0 and said.out.strip(), said.err
+    measured = forked.command(["eval", run.name, "--env", "digit", "-n", "4", *where])
+    assert measured.status == 0 and "n=4" in measured.out
+    again = forked.command([*ARGS, *where])
+    assert again.status == 0 and "is finished, nothing is left to train" in again.out
+    page = (run / "report.html").read_text()
+    assert "start" in page and "train over start" in page
+
+
+@pytest.mark.parametrize("share", [0.03, 0.6])
+def test_killed_it_goes_on_to_the_same_bits(
+    whole: tuple[Path, forked.Done], runs: Path, tmp_path: Path, share: float
+) -> None:
+    """Also without its start, once it has begun."""
+    run, counted = whole
+    shutil.copytree(runs / "nano", tmp_path / "nano", symlinks=True)
+    args = [*ARGS, "--runs-dir", str(tmp_path)]
+    killed = forked.command(args, forked.Trouble("/rloo-digit/", int(counted.touches * share)))
+    assert killed.status == -signal.SIGKILL
+    if (config := tmp_path / run.name / "config.toml").exists():
+        args = ["run", str(config), "--name", run.name, "--runs-dir", str(tmp_path)]
+        shutil.rmtree(tmp_path / "nano")
+    assert forked.command(args).status == 0
+    told, expected = forked.told(tmp_path / run.name), forked.told(run)
+    del told["manifest.json"], expected["manifest.json"]  # of the settings, which say where the start was
+    assert told == expected
+
+
+def test_what_the_start_was_taught_and_measured_by_goes_on(runs: Path) -> None:
+    flags = ["--from", "nano", "--budget", "rollouts=8", "--runs-dir", str(runs)]
+    settings, nano = training("rloo", [*flags, "--env", "chain"]), load_run(runs / "nano")
+    assert settings.taught == nano.taught and settings.worlds["digit"] == nano.worlds["digit"]
+    assert settings.evaluation.worlds == ("chain", *nano.evaluation.worlds)
+    assert settings.stages["train"].method.replay > 0
+    taught = training("sft", [*flags[:2], "--budget", "tokens=10", *flags[4:], "--env", "chain"])
+    assert taught.taught == {"chain": 1.0} and taught.stages["train"].env == "chain"
+    ours = training("rloo", [*flags, "--env", "digit", "--worlds.digit.digits", "2", "--method.lr", "1e-5"])
+    assert ours.worlds["digit"].digits == 2 and ours.stages["train"].method.lr == 1e-5
+
+
+MINE = """
+from dataclasses import dataclass
+from nanoschool.methods.practice import Practice
+@dataclass(frozen=True)
+class Mine(Practice):
+    push: float = 1.0
+    def advantages(self, trajectories):
+        return [self.push * t.rewards for t in trajectories]
+METHOD = Mine
+"""
+WORLD = """
+from dataclasses import dataclass
+from nanoschool.types import Ask, Outcome, Task
+@dataclass(frozen=True)
+class Yes:
+    word: str = "yes"
+    name: str = "yes"
+    replayable: bool = True
+    def tasks(self, split, count, seed=0):
+        return [Task("yes", f"{split} {i}", {}) for i in range(count)]
+    def play(self, task):
+        reply = yield Ask(task.problem)
+        return Outcome((float(self.word in reply.text),))
+WORLD = Yes()
+"""
+
+
+def test_a_method_and_a_world_of_the_users(runs: Path, tmp_path: Path) -> None:
+    """They are read again from the run's settings, too."""
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "world.py").write_text(WORLD)
+    mine, world = (str(tmp_path / name) for name in ("mine.py", "world.py"))
+    flags = ["--env", world, "--from", "nano", "--budget", "rollouts=16", "--runs-dir", str(runs)]
+    flags += ["--worlds.world.word", "e", "--method.push", "0.5", *LITTLE.split(), *PRACTICE.split()]
+    done = forked.command(["train", "--method", mine, *flags])
+    assert done.status == 0, done.err
+    settings = load_run(runs / "mine-world")
+    assert differences(settings, training(mine, flags)) == []
+    assert settings.worlds[world].word == "e"
+    assert settings.stages["train"].method.push == 0.5
+
+
+@pytest.mark.parametrize(
+    "args, complaint",
+    [
+        ("", "usage: nanoschool train METHOD"),
+        ("--env digit", "which method"),
+        ("rlo --env digit", "unknown method 'rlo': did you mean rloo"),
+        ("rloo --env digit --from nano", "how long? --budget"),
+        ("rloo --env digit --budget rollouts=9", "--from: name a run"),
+        ("rloo --env dgit --from nano --budget rollouts=9", "unknown world 'dgit'"),
+        ("rloo --from nano --budget rollouts=9", "practises in a world"),
+        ("rloo --env digit --from nano --budget rollout=9", "unknown unit 'rollout'"),
+        ("rloo --env digit --from nano --budget rollouts=9 --method.lr -1", "lr=-1.0 must be above 0"),
+        ("rloo --env digit --from nano --budget rollouts=9 --methd.lr 1", "unknown flag --methd.lr"),
+        ("rloo --env digit --from nano --budget rollouts=9 --data x.jsonl", "it learns from no file"),
+        ("dpo --env digit --from nano --budget tokens=9", "world 'sums' has no pairs"),
+        ("dpo --from nano --budget tokens=9", "has no comparisons to learn from"),
+        ("distill --env digit --from nano --budget tokens=9", "teacher='' must be"),
+        ("oracle_credit --env yes.py --from nano --budget rollouts=9", "has no oracle"),
+        ("broken.py --env digit --from nano --budget rollouts=9", "broken.py:2: NameError: name 'nothing'"),
+        ("empty.py --env digit --from nano --budget rollouts=9", "exports no METHOD"),
+        ("none.py --env digit --from nano --budget rollouts=9", "there is no such file"),
+    ],
+)
+def test_what_cannot_be_meant_is_said_in_a_line_before_anything_is_spent(
+    runs: Path, tmp_path: Path, args: str, complaint: str, monkeypatch, capsys
+) -> None:
+    from nanoschool.cli import main
+
+    (tmp_path / "broken.py").write_text("x = 1\nnothing\n")
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    (tmp_path / "yes.py").write_text(WORLD)
+    monkeypatch.chdir(tmp_path)
+    there = sorted(runs.iterdir())
+    status = main(["train", *args.split(), *(["--runs-dir", str(runs)] if args else [])])
+    said = capsys.readouterr()
+    assert complaint in said.out + said.err
+    assert status == (2 if args else 0) and len(said.err.splitlines()) <= 1
+    assert sorted(runs.iterdir()) == there
+
+
+def test_the_run_of_another_start_is_not_gone_on_with(whole: tuple[Path, forked.Done]) -> None:
+    run, _ = whole
+    args = [word if word != "nano:sft" else "nano:rl" for word in ARGS]
+    done = forked.command([*args, "--runs-dir", str(run.parent)])
+    assert done.status == 2 and "start.path" in done.err and "give this one another --name" in done.err
+    with pytest.raises(UserError, match="is no name of a folder"):
+        training("rloo", [*ARGS[2:], "--name", "a/b", "--runs-dir", str(run.parent)])
