@@ -192,6 +192,7 @@ class School:
         if before is None:  # no run with a start comes here
             fresh = GPT(reference.model.config, self.settings.seed).to(self.machine.device)
             reference.model.load_state_dict(fresh.state_dict())
+            reference.prompt = ""
         else:
             restore(reference, named(self.folder.checkpoints, before))
         return reference

@@ -106,13 +106,13 @@ class Course:
         self.stage, self.learner, self.folder, self.show, self.at = stage, learner, folder, show, at
         self.root, self.ledger = folder.checkpoints, learner.policy.ledger
         self.clock, self.earlier = time.monotonic(), 0.0
+        learner.over, learner.scratch = lambda: self.progress() >= 1.0, folder.path
 
     def take_up(self, saved: Checkpoint) -> None:
         """Go on from a checkpoint inside the stage; the policy has its weights already."""
         self.at = at = Progress(**saved.state)
-        optimizer = self.learner.policy.optimizer
-        assert optimizer is not None, "the method's `begin` sets it"
-        optimizer.restore(saved.training)
+        if self.learner.policy.optimizer is not None:  # who learns in the prompt has none
+            self.learner.policy.optimizer.restore(saved.training)
         self.learner.step, self.learner.state = at.step, at.method
         self.earlier = at.seconds.get(at.stage, 0.0)
         checkpoint.point(self.root, "best", at.best["name"])

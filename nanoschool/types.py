@@ -186,6 +186,53 @@ class HasGate(Protocol):
     def gate_rows(self, count: int, seed: int, shuffled: bool = False) -> tuple[list[Document], float]: ...
 
 
+@runtime_checkable
+class HasNotes(Protocol):
+    """A world whose lessons can be written down, a short item each, in words that its learners have read."""
+
+    def invite(
+        self, task: Task, replies: Sequence[str], review: str
+    ) -> Ask: ...  # asks for a note on an attempt
+
+    def items(self, note: str) -> dict[str, str]: ...  # {what an item is about: the item}; {} of nonsense
+
+    def playbook(self, items: Sequence[str]) -> str: ...  # how items stand in a prompt
+
+
+@runtime_checkable
+class HasLessons(HasNotes, Protocol):
+    """A world that knows what one who knows the truth would note of an attempt: a control."""
+
+    def lesson(
+        self, task: Task, replies: Sequence[str]
+    ) -> str: ...  # a note, "" if there is nothing to learn
+
+
+@runtime_checkable
+class HasStepRewards(HasSteps, Protocol):
+    """A world that pays for each step of a reply: one number for each offset that `steps` gives."""
+
+    def step_rewards(self, task: Task, replies: Sequence[str]) -> list[float]: ...  # of the last reply
+
+
+@dataclass(frozen=True)
+class Secret:
+    """One thing that a world keeps to itself: after `ask` and the beginning of a reply comes one of `options`."""
+
+    ask: str
+    begun: str
+    options: tuple[str, ...]
+    truth: int  # the index of the option that is so
+    about: str = ""  # secrets about the same thing are one thing, asked in several ways
+
+
+@runtime_checkable
+class HasSecrets(Protocol):
+    """A world with a hidden truth of so many bits, each option as likely as the next before anything is learned."""
+
+    def secrets(self) -> Sequence[Secret]: ...
+
+
 @dataclass
 class Trajectory:
     """What one seat lived through: one entry a token in every list."""

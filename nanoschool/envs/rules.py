@@ -18,6 +18,7 @@ from typing import ClassVar
 
 from nanoschool.envs import rulebooks
 from nanoschool.envs.common import draw, draw_train, problem_of, require
+from nanoschool.envs.notebook import Notebook
 from nanoschool.types import Ask, Document, Episode, Message, Oracle, Outcome, Task
 
 GAP = "no"
@@ -27,7 +28,7 @@ REPLY = re.compile(rf"([a-z]{{3,5}}): ((?:[a-z] (?:[a-z]|{GAP}), ){{0,63}}[a-z] 
 
 
 @dataclass(frozen=True)
-class Rules:
+class Rules(Notebook):
     """Maps of `size` keys to `outputs` symbols with up to `gaps` gaps; without `book` the rule stays hidden."""
 
     size: int = 8
@@ -67,16 +68,16 @@ class Rules:
 
     def play(self, task: Task) -> Episode:
         reply = yield Ask(self._question(task))
-        return _grade(task, reply.text)
+        return grade(task, reply.text)
 
     def demonstration(self, task: Task) -> list[Message]:
-        return [Message("user", self._question(task)), Message("assistant", _right(task))]
+        return [Message("user", self._question(task)), Message("assistant", answer_of(task))]
 
     def complete(self, task: Task, format: str) -> Episode:
         """The question on a line of raw text, the answer on the next. Always with the book."""
         assert format in self.formats, format
         reply = yield Ask(f"{replace(self, book=True)._question(task)}\n", role="text", stop=("\n",))
-        return _grade(task, reply.text.removesuffix("\n"))
+        return grade(task, reply.text.removesuffix("\n"))
 
     def oracle(self, task: Task, replies: Sequence[str], partial: str = "") -> Oracle:
         """The value is that of one who knows the rule: 1 while the reply can still become the right one.
@@ -86,8 +87,8 @@ class Rules:
         keys = {key for key in task.data["asked"] if task.data["map"][key] != GAP}
         bits = 0.0 if self.book else log2(self.outputs) * len(keys)
         if replies:
-            return Oracle(float(replies[-1] == _right(task)), (), bits)
-        right = _right(task)
+            return Oracle(float(replies[-1] == answer_of(task)), (), bits)
+        right = answer_of(task)
         if right.startswith(partial):
             return Oracle(1.0, (right,), bits)
         return Oracle(0.0, (), bits)
@@ -113,7 +114,7 @@ class Rules:
             return rulebooks.row(name, rules.items(), queries)
         shown = {key: rules[key] for key in task.data["asked"]}
         if kind == "asked":
-            return rulebooks.answered(replace(self, book=True)._question(task), _right(task))
+            return rulebooks.answered(replace(self, book=True)._question(task), answer_of(task))
         if kind == "feedback":
             return rulebooks.feedback(name, shown, rules, rng)
         return rulebooks.note(name, shown, rng)
@@ -174,11 +175,11 @@ def _pairs(task: Task) -> list[str]:
     return [f"{key} {task.data['map'][key]}" for key in task.data["asked"]]
 
 
-def _right(task: Task) -> str:
+def answer_of(task: Task) -> str:
     return f"{task.data['name']}: {', '.join(_pairs(task))}"
 
 
-def _grade(task: Task, reply: str) -> Outcome:
+def grade(task: Task, reply: str) -> Outcome:
     """Exactly right or not; the feedback names the first wrong position and what is right there."""
     found = REPLY.fullmatch(reply)
     right, name = _pairs(task), task.data["name"]

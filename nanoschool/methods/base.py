@@ -5,7 +5,9 @@ its fields are its settings, and what it must remember goes into `learner.state`
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nanoschool.core.policy import Policy
@@ -35,6 +37,8 @@ class Learner:
     sample: str = ""  # what is being read, imitated or said, for whoever watches
     reference: Policy | None = None  # the policy as the stage found it, where the method asks for it
     teacher: Policy | None = None  # who is imitated, where the method asks for one
+    over: Callable[[], bool] = lambda: False  # is the budget spent? A step that is made of many asks
+    scratch: Path | None = None  # a folder where such a step keeps what it has, lest a kill cost all of it
 
     def random(self, purpose: str) -> random.Random:
         return random.Random(f"{self.seed}/{self.stage}/{self.step}/{self.rank}/{purpose}")
@@ -53,6 +57,9 @@ class Method:
     learns_from: ClassVar[tuple[type, ...]] = ()  # what the world must offer: protocols of `types`
     converses: ClassVar[bool] = True  # what comes out of it answers in the chat format
 
+    def __post_init__(self) -> None:
+        """Check the settings. Raises UserError on one that no run can mean."""
+
     def draws_on(self) -> tuple[str, ...]:
         """The shares that it takes rows from: "mix" (the reading), "taught" (the demonstrations)."""
         return ()
@@ -68,7 +75,8 @@ class Method:
         """Raise UserError where, without a world, there is nothing to learn from; asked before anything is spent."""
 
     def begin(self, learner: Learner) -> None:
-        """Set `learner.policy.optimizer`; called once a stage, before a resumed state is put back."""
+        """Set `learner.policy.optimizer`, None where no weight is to change; called once a stage, before a resumed
+        state is put back."""
         raise TypeError(f"{type(self).__name__} defines no begin()")
 
     def collect(self, learner: Learner) -> list[Trajectory]:

@@ -42,14 +42,12 @@ def reading(learner: Learner, rows: int, weight: float = 1.0) -> list[Trajectory
 
 def demonstrations(learner: Learner, rows: int, weight: float = 1.0) -> list[Trajectory]:
     """Worked conversations, each from a world drawn by its share of `learner.taught`; loss on what the assistant says."""
-    rng = learner.random("demonstrations")
-    names = _drawn(learner.taught, rows, rng)
     out = []
-    for name in sorted(set(names)):
+    for name, count in drawn(learner.taught, rows, learner.random("demonstrations")).items():
         world = learner.worlds[name]
         if not isinstance(world, HasDemonstrations):
             raise UserError(f"world {name!r} has no demonstrations to imitate; take it out of the shares")
-        for task in world.tasks("train", names.count(name), seed=learner.draw_seed(f"demonstrations/{name}")):
+        for task in world.tasks("train", count, seed=learner.draw_seed(f"demonstrations/{name}")):
             tokens, mask = render(learner.policy.tokenizer, _shown(learner, name, world, task))
             if len(tokens) > learner.policy.model.config.context:
                 limit = learner.policy.model.config.context
@@ -78,6 +76,12 @@ def trained(tokens: list[int], mask: list[bool], weight: float) -> Trajectory:
     """Tokens to imitate at `weight`: nobody sampled them, so their log-probability at sampling is 0."""
     weights = [weight if learned else 0.0 for learned in mask]
     return Trajectory(tokens, mask, logprobs=[0.0] * len(tokens), weights=weights)
+
+
+def drawn(shares: Mapping[str, float], count: int, rng: Random) -> dict[str, int]:
+    """How many of `count` each source gets, in the order of their names."""
+    names = _drawn(shares, count, rng)
+    return {name: names.count(name) for name in sorted(set(names))}
 
 
 def _drawn(shares: Mapping[str, float], count: int, rng: Random) -> list[str]:

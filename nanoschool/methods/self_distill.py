@@ -1,9 +1,10 @@
 """self_distill: SDPO (2601.20802): the model, shown the feedback, is the teacher of the model that is not.
 
 For each attempt the teacher's prompt also holds another attempt of the group that succeeded, or, where there is none, the
-world's feedback on this one; on the attempt's own tokens the student's distribution is drawn to the teacher's by the
-generalised JSD at `alpha`, over the student's `top_k` tokens and one entry for all others. The teacher is a running average
-of the weights. An attempt with neither, or whose context has no room for it, is left out; `silent` is their share.
+review of this one: the world's feedback, unless the model is asked for its own. On the attempt's own tokens the student's
+distribution is drawn to the teacher's by the generalised JSD at `alpha`, over the student's `top_k` tokens and one entry for
+all others. The teacher is a running average of the weights. An attempt with neither, or whose context has no room for it, is
+left out; `silent` is their share.
 What we changed from the paper: one on-policy step a batch, so no importance ratio; the hint stands behind the question in
 the same message, in fewer words. The reward only says which attempts succeeded. Billed as `fit/teacher`.
 """
@@ -16,6 +17,7 @@ from torch import Tensor
 from nanoschool.core.average import Average
 from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.methods.base import Learner, require
+from nanoschool.methods.critique import Reviewed
 from nanoschool.methods.lesson import teach
 from nanoschool.methods.practice import Practice, measures
 from nanoschool.stepwise import generalised_jsd, with_tail
@@ -23,7 +25,7 @@ from nanoschool.types import Trajectory
 
 
 @dataclass(frozen=True)
-class SelfDistill(Practice):
+class SelfDistill(Reviewed, Practice):
     alpha: float = 0.5  # GKD's beta: 0 forward KL, 1 reverse
     top_k: int = 100
     average: float = 0.05  # of the way to the student that the teacher goes at each step

@@ -31,12 +31,16 @@ class StepReward(Surrogate):
         )
 
     def worth(self, learner: Learner, trajectories: list[Trajectory]) -> Sequence[Sequence[float]]:
-        assert isinstance(learner.env, HasOracle), "check() asks for it"
         out = []
         for t in trajectories:
-            wrong = first_wrong_token(learner.policy.tokenizer, learner.env, t)
+            wrong = self.first_wrong(learner, t)
             out.append([1.0 if at < wrong else -1.0 for at in range(len(t.tokens))])
         return out
+
+    def first_wrong(self, learner: Learner, t: Trajectory) -> int:
+        """The first token of what is wrong; past the end if nothing is."""
+        assert isinstance(learner.env, HasOracle), "check() asks for it"
+        return first_wrong_token(learner.policy.tokenizer, learner.env, t)
 
 
 def first_wrong_token(tokenizer: Tokenizer, env: HasOracle, t: Trajectory) -> int:

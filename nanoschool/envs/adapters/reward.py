@@ -16,6 +16,7 @@ from nanoschool.userfile import complaint, import_file, in_words
 
 Score = Callable[[Task, str], float]
 STILL_TRUE = {"guess", "answer_space", "demonstration", "document", "steps", "opponent"}
+STILL_TRUE |= {"invite", "items", "playbook", "secrets"}
 
 
 @dataclass(frozen=True)

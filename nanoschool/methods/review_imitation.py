@@ -1,0 +1,37 @@
+"""review_imitation: imitate an attempt as its review corrects it, up to the correction's end (after DAgger, 1011.0686).
+
+What stands before the place that the review blames is right by what it says, and what should stand there it tells; behind
+that nothing is known, so nothing is imitated. What we changed from the paper: the expert speaks only of the first wrong
+place. Attempts that are right, or whose review does not correct them, are not imitated. The reward is not used.
+"""
+
+from dataclasses import dataclass
+
+from nanoschool.methods.base import Learner
+from nanoschool.methods.critique import Reviewed, corrected, require_feedback
+from nanoschool.methods.practice import Practice, measures
+from nanoschool.types import Environment, Trajectory
+
+
+@dataclass(frozen=True)
+class ReviewImitation(Reviewed, Practice):
+    def check(self, env: Environment) -> None:
+        super().check(env)
+        require_feedback(self, env)
+
+    def credit(self, learner: Learner, trajectories: list[Trajectory]) -> dict[str, float]:
+        return measures(trajectories)
+
+    def fit(self, learner: Learner, trajectories: list[Trajectory]) -> dict[str, float]:
+        shown = []
+        for pair in (corrected(learner.policy.tokenizer, t) for t in trajectories):
+            if pair:
+                row, _ = pair
+                known = row.extra.pop("known")
+                row.mask = [bool(k) for k in known]
+                row.weights = known
+                shown.append(row)
+        return super().fit(learner, shown) | {"corrected": len(shown) / len(trajectories)}
+
+
+METHOD = ReviewImitation
