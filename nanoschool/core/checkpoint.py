@@ -137,7 +137,9 @@ def point(root: Path, link: str, target: str) -> None:
     with explained(path):
         os.stat(Path(root) / target)
         temporary = temporary_beside(path)
-        temporary.unlink(missing_ok=True)
+        for left in path.parent.glob(f".tmp-{link}-*"):  # by a kill
+            if abandoned(left):
+                left.unlink()
         if path.is_dir() and not path.is_symlink():  # a copy of the run that followed its links
             remove_folder(path)
         os.symlink(target, temporary, target_is_directory=True)

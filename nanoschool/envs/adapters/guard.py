@@ -49,20 +49,23 @@ def is_finite(reply: str) -> bool:
 
 
 class Limit:
-    """Raises TimeoutError in what runs inside after some seconds. In the main thread: no other can be interrupted."""
+    """Raises TimeoutError in what runs inside after some seconds of this process's CPU: a busy machine costs no reward.
+
+    In the main thread: no other can be interrupted.
+    """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds if threading.current_thread() is threading.main_thread() else 0.0
 
     def __enter__(self) -> None:
         if self.seconds:
-            self.before = signal.signal(signal.SIGALRM, self._stop)
-            signal.setitimer(signal.ITIMER_REAL, self.seconds)
+            self.before = signal.signal(signal.SIGPROF, self._stop)
+            signal.setitimer(signal.ITIMER_PROF, self.seconds)
 
     def __exit__(self, *_: object) -> None:
         if self.seconds:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, self.before)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.signal(signal.SIGPROF, self.before)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         raise TimeoutError

@@ -27,7 +27,7 @@ from nanoschool.types import SPLITS, Ask, Episode, Message, Outcome, Task, UserE
 CHUNK = 100  # items of one dataset; the next has another seed
 RANGE = 10_000_000  # item numbers of a split
 LONGEST = 20_000  # characters of a reply; a regular expression in a scorer cannot be interrupted
-PATIENT = 1.0  # seconds that a scorer may take
+PATIENT = 1.0  # CPU seconds that a scorer may take
 EXAMPLES = ("example_correct_answer", "example_answer", "possible_answer")  # where `answer` is None
 
 TRUSTED: Mapping[str, Callable[[str], bool]] = {
