@@ -174,7 +174,12 @@ class Course:
             self.look()
         if self.at.best["step"] != self.learner.step:
             self.save()  # an interrupted exam is sat again, and no step is trained again
-            restore(self.learner.policy, named(self.root, self.at.best["name"], AGAIN))
+            saved, policy = named(self.root, self.at.best["name"], AGAIN), self.learner.policy
+            restore(policy, saved)
+            assert policy.optimizer is not None, "the method's `begin` sets it"
+            policy.optimizer.restore(saved.training)  # with it what was trained beside the policy
+        with self.ledger.account(self.stage.name):
+            self.stage.method.conclude(self.learner)
         best = self.at.best
         self.show.say(
             f"{self.stage.name}: goes on with step {best['step']}, the best on dev ({best['score']:.3f})"

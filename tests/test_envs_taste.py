@@ -121,9 +121,18 @@ def test_no_string_pays_whatever_was_asked():
         assert sum(score(TASTE, task, " ".join(constant)) for task in tasks) / 200 < chance + 0.05
 
 
-def test_best_replies_and_demonstrations_have_the_length_and_no_repeat():
+def test_what_is_shown_is_a_beginners():
+    """Always the same for a task, of our words, and far from the best: practice has something to gain."""
+    shown = {task.problem: TASTE.demonstration(task) for task in TASTE.tasks("train", 200)}
+    assert shown == {task.problem: TASTE.demonstration(task) for task in TASTE.tasks("train", 200)}
+    earned = [score(TASTE, task, shown[task.problem][1].content) for task in TASTE.tasks("train", 200)]
+    assert 0.02 < sum(earned) / 200 < 0.3
+    assert all(word in taste.WORDS for _, said in shown.values() for word in said.content.split())
+
+
+def test_best_replies_have_the_length_and_no_repeat():
     for task in TASTE.tasks("test", 200):
-        said = TASTE.demonstration(task)[1].content.split()
+        said = TASTE.oracle(task, []).best_replies[0].split()
         assert len(said) == task.data["length"] and len(set(said)) >= min(9, len(said))
         assert set(task.data["topics"]) <= set(said)
         outcome = perform(TASTE.play(task), [" ".join(said)])[1]
@@ -194,7 +203,7 @@ def test_chance_documents_and_raw_text():
     for seed in range(50):
         asked, said = TASTE.document(Random(seed))
         assert text_of([asked, said]).count("\n") == 2 and said[1] and not asked[1]
-    asks, outcome = perform(TASTE.complete(task, "worked"), [TASTE.demonstration(task)[1].content + "\n"])
+    asks, outcome = perform(TASTE.complete(task, "worked"), [TASTE.oracle(task, []).best_replies[0] + "\n"])
     assert outcome.rewards == (1.0,) and asks[0].text == f"{taste.question(task)}\n"
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,11 +12,14 @@ from tiny import same, tiny, weights
 from nanoschool import methods
 from nanoschool.core import checkpoint
 from nanoschool.core.batch import Batch
+from nanoschool.core.policy import Policy
 from nanoschool.core.reward_model import RewardModel
+from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.envs.taste import Taste
 from nanoschool.ledger import Cost, Ledger
+from nanoschool.methods.base import pay
 from nanoschool.methods.comparisons import both, world_pairs
-from nanoschool.methods.reward_model import margins, reward_model_of
+from nanoschool.methods.reward_model import margins, reward_model_of, sides_of
 from nanoschool.types import UserError
 
 SURE = Taste(lengths=(6, 7), noise=0.0)
@@ -44,7 +48,8 @@ def test_members_differ_by_their_heads_and_pessimism_takes_off_their_spread():
     assert scores_MB.shape == (3, 12) and (scores_MB.std(0) > 0).all()
     assert model.score(rows) == pytest.approx(scores_MB.mean(0).tolist(), abs=1e-6)
     careful = scores_MB.mean(0) - 2 * scores_MB.std(0, correction=0)
-    assert model.score(rows, pessimism=2.0) == pytest.approx(careful.tolist(), abs=1e-6)
+    model.pessimism = 2.0
+    assert model.score(rows) == pytest.approx(careful.tolist(), abs=1e-6)
 
 
 def test_standardised_scores_have_mean_0_and_deviation_1_for_each_member():
@@ -138,26 +143,90 @@ def test_it_learns_what_the_judge_prefers_and_leaves_the_policy_alone():
     assert learner.policy.ledger.total("stage/fit").trained > 0
 
 
-def test_a_judge_of_an_earlier_stage_judges_online(tmp_path):
-    """It is read from the checkpoint that a stage leaves, and billed as `judge`."""
-    method = methods.load("reward_model")(pairs=4)
-    trained = learner_of(method)
-    method.step(trained)
-    path = checkpoint.write(
-        tmp_path,
+def judge_in(folder: Path, policy: Policy, members: int = 1) -> Path:
+    """A checkpoint as a stage of reward_model leaves it."""
+    trained = learner_of(methods.load("reward_model")(pairs=4, members=members))
+    trained.policy.model.load_state_dict(policy.model.state_dict())
+    methods.load("reward_model")(pairs=4, members=members).step(trained)
+    return checkpoint.write(
+        folder,
         "reward",
-        config=trained.policy.model.config.to_hf(),
-        weights=trained.policy.model.state_dict(),
-        tokenizer=trained.policy.tokenizer,
+        config=policy.model.config.to_hf(),
+        weights=policy.model.state_dict(),
+        tokenizer=policy.tokenizer,
         training=trained.policy.optimizer.state(),
         state={},
     )
-    online = methods.load("online_dpo")(problems=3, samples=2, max_tokens=12, judge=path)
-    learner = learner_of(online)
-    attempts = online.collect(learner)
-    metrics = online.credit(learner, attempts)
-    scores = reward_model_of(trained).score(attempts)
+
+
+JUDGED = [name for name in methods.describe() if methods.load(name).judged]
+
+
+@pytest.mark.parametrize("name", JUDGED)
+def test_a_judge_pays_in_the_worlds_place(name, tmp_path):
+    """Every method that learns from rewards alone is RLHF with a judge: it learns from its scores, which are billed, and
+    still tells what the world thought."""
+    kind = methods.load(name)
+    sizes = {"problems": 3, "samples": 2, "max_tokens": 12, "replay": 0, "threshold": -9.0}
+    method = kind(**{key: value for key, value in sizes.items() if key in kind.__dataclass_fields__})
+    learner = learner_of(method)
+    learner.judge = RewardModel.judging(judge_in(tmp_path, learner.policy), learner.policy)
+    attempts = method.collect(learner)
+    before = weights(learner.policy)
+    scores, world = learner.judge.score(attempts), [t.rewards for t in attempts]
+    metrics = method.step(learner)
+    assert metrics["paid"] == pytest.approx(mean(scores), abs=1e-5)
+    assert metrics["reward"] == pytest.approx(mean(world)) and metrics["reward"] != metrics["paid"]
+    assert learner.policy.ledger.total("judge").flops > 0 and not same(before, weights(learner.policy))
+
+
+def test_online_the_better_scored_attempt_is_the_chosen_one(tmp_path):
+    method = methods.load("online_dpo")(problems=3, samples=2, max_tokens=12)
+    learner = learner_of(method)
+    learner.judge = RewardModel.judging(judge_in(tmp_path, learner.policy), learner.policy)
+    attempts = method.collect(learner)
+    pay(learner, attempts)
+    metrics = method.credit(learner, attempts)
+    scores = learner.judge.score(attempts)
     for attempt, score, other in zip(attempts, scores, [scores[i ^ 1] for i in range(6)], strict=True):
         assert max(attempt.weights) == (1.0 if score > other else 0.0)
-    assert metrics["compared"] == 1.0 and metrics["judged"] == pytest.approx(mean(scores), abs=1e-5)
-    assert learner.policy.ledger.total("judge").flops > 0
+    assert metrics["compared"] == 1.0
+
+
+def test_rloos_reward_is_less_the_log_ratio_to_the_reference():
+    """R = r − β (log π − log π_ref) of the whole attempt; on the reference itself it costs nothing."""
+    plain, held = (methods.load("rloo")(problems=3, samples=4, max_tokens=12, kl=kl) for kl in (0.0, 0.5))
+    assert held.needs_reference and not plain.needs_reference
+    learner = learner_of(held)
+    attempts = held.collect(learner)
+    assert held.credit(learner, attempts)["kl"] == pytest.approx(0, abs=1e-4)
+    learner.reference = tiny(context=128, seed=9).snapshot()
+    attempts = held.collect(learner)
+    metrics = held.credit(learner, attempts)
+    ratios = (Batch.of(attempts).logprobs - learner.reference.logprobs(Batch.of(attempts))).sum(1)
+    assert metrics["kl"] == pytest.approx(float(ratios.mean()), abs=1e-4) and metrics["kl"] > 1
+    worth = [t.rewards - 0.5 * float(ratio) for t, ratio in zip(attempts, ratios, strict=True)]
+    first = [max(t.weights, key=abs) for t in attempts[:4]]
+    assert first[0] == pytest.approx(worth[0] - mean(worth[1:4]), abs=1e-4)
+    assert learner.policy.ledger.total("reference").flops > 0
+
+
+def test_a_judge_of_other_tokens_is_refused(tmp_path):
+    policy = tiny(context=128)
+    path = judge_in(tmp_path, policy)
+    other = Policy(policy.model, Tokenizer.train(["abc " * 50], 300), policy.ledger)
+    with pytest.raises(UserError, match="its tokenizer is not the policy's"):
+        RewardModel.judging(path, other)
+
+
+def test_at_the_end_what_it_learned_from_has_mean_0_and_deviation_1():
+    method = methods.load("reward_model")(pairs=4, known=20, members=2)
+    learner = learner_of(method)
+    method.step(learner)
+    method.conclude(learner)
+    rows = sides_of(learner.policy, method.examples(learner))
+    scores_MB = reward_model_of(learner).scores(Batch.of(rows))
+    assert scores_MB.mean(1).abs().max() < 1e-4 and scores_MB.std(1).tolist() == pytest.approx(
+        [1, 1], abs=1e-3
+    )
+    assert learner.policy.ledger.total("standardise").flops > 0

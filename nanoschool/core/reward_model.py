@@ -18,7 +18,7 @@ from nanoschool.core.checkpoint import Broken
 from nanoschool.core.config import ModelConfig
 from nanoschool.core.model import GPT
 from nanoschool.core.optim import Optimizer, adamw
-from nanoschool.core.policy import Diverged
+from nanoschool.core.policy import Diverged, Policy
 from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.ledger import Ledger
 from nanoschool.types import Trajectory, UserError
@@ -68,6 +68,7 @@ class RewardModel:
         beta2: float = 0.99,
         seed: int = 0,
         micro_tokens: int = 8192,
+        pessimism: float = 0.0,
     ) -> None:
         self.config, self.tokenizer, self.ledger, self.micro_tokens = (
             trunk.config,
@@ -75,6 +76,7 @@ class RewardModel:
             ledger,
             micro_tokens,
         )
+        self.pessimism = pessimism  # how many of the members' standard deviations a score is less
         self.device = str(trunk.cos.device)
         self.members = [Scorer(trunk, seed + i) for i in range(members)]
         self.optimizers: list[Optimizer] = [adamw(m, lr, betas=(0.9, beta2)) for m in self.members]
@@ -88,10 +90,10 @@ class RewardModel:
                 scores_MB[m] = member(batch.to(self.device)).cpu()
         return scores_MB
 
-    def score(self, trajectories: Sequence[Trajectory], pessimism: float = 0.0) -> list[float]:
+    def score(self, trajectories: Sequence[Trajectory]) -> list[float]:
         """One number a trajectory: the members' mean, less `pessimism` times their standard deviation."""
         scores_MB = self.scores(Batch.of([plain(t) for t in trajectories]))
-        return (scores_MB.mean(0) - pessimism * scores_MB.std(0, correction=0)).tolist()
+        return (scores_MB.mean(0) - self.pessimism * scores_MB.std(0, correction=0)).tolist()
 
     def standardise(self, trajectories: Sequence[Trajectory]) -> None:
         """From now on every member scores these with mean 0 and standard deviation 1, as before PPO (2009.01325)."""
@@ -142,7 +144,7 @@ class RewardModel:
         )
 
     @classmethod
-    def load(cls, path: Path, ledger: Ledger, device: str = "cpu") -> "RewardModel":
+    def load(cls, path: Path, ledger: Ledger, device: str = "cpu", pessimism: float = 0.0) -> "RewardModel":
         """From what `save` wrote, or from a checkpoint of a stage that trained one. UserError where there is none."""
         try:
             saved = checkpoint.read(path)
@@ -157,8 +159,21 @@ class RewardModel:
                 f"{path}: has no reward model in it; name a checkpoint of a stage of reward_model"
             )
         trunk = GPT(ModelConfig.from_hf(saved.config)).to(device)
-        model = cls(trunk, Tokenizer.load(path), ledger, members=members)
+        model = cls(trunk, Tokenizer.load(path), ledger, members=members, pessimism=pessimism)
         model.restore(flat)
+        return model
+
+    @classmethod
+    def judging(cls, path: Path, policy: Policy, pessimism: float = 0.0) -> "RewardModel":
+        """One that is to pay this policy, on its device and ledger. UserError where it reads other tokens than it does."""
+        model = cls.load(path, policy.ledger, policy.device, pessimism)
+        if model.tokenizer.spec != policy.tokenizer.spec:
+            raise UserError(f"{path}: its tokenizer is not the policy's; name a reward model trained from it")
+        if model.config.context < policy.model.config.context:
+            limit, needed = model.config.context, policy.model.config.context
+            raise UserError(
+                f"{path}: reads {limit} tokens, the policy {needed}; name one with as wide a context"
+            )
         return model
 
     def _charge(self, batch: Batch, passes: int, trained: int) -> None:

@@ -56,8 +56,9 @@ class Taste:
         return _grade(task, reply.text)
 
     def demonstration(self, task: Task) -> list[Message]:
-        """The best string; what a beginner writes is in the documents."""
-        return [Message("user", question(task)), Message("assistant", self.oracle(task, []).best_replies[0])]
+        """A beginner's: whoever had been shown the best string would have nothing to learn from anybody's taste."""
+        said = babble(task, Random(f"{self.name}/shown/{task.problem}"))
+        return [Message("user", question(task)), Message("assistant", said)]
 
     def complete(self, task: Task, format: str) -> Episode:
         """The question on a line of raw text, the words on the next."""

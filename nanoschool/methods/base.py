@@ -16,6 +16,7 @@ from nanoschool.types import Environment, Trajectory, UserError
 
 if TYPE_CHECKING:
     from nanoschool.core.corpus import TokenText
+    from nanoschool.core.reward_model import RewardModel
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Learner:
     teacher: Policy | None = None  # who is imitated, where the method asks for one
     over: Callable[[], bool] = lambda: False  # is the budget spent? A step that is made of many asks
     scratch: Path | None = None  # a folder where such a step keeps what it has, lest a kill cost all of it
+    judge: "RewardModel | None" = None  # who pays in the world's place, where the stage names one
 
     def random(self, purpose: str) -> random.Random:
         return random.Random(f"{self.seed}/{self.stage}/{self.step}/{self.rank}/{purpose}")
@@ -56,6 +58,10 @@ class Method:
     needs_teacher: ClassVar[bool] = False
     learns_from: ClassVar[tuple[type, ...]] = ()  # what the world must offer: protocols of `types`
     converses: ClassVar[bool] = True  # what comes out of it answers in the chat format
+    judged: ClassVar[bool] = (
+        False  # what it learns from an attempt is its reward alone, so a judge may pay it
+    )
+    trains_policy: ClassVar[bool] = True  # else it trains a reward model beside it
 
     def __post_init__(self) -> None:
         """Check the settings. Raises UserError on one that no run can mean."""
@@ -92,14 +98,31 @@ class Method:
         raise TypeError(f"{type(self).__name__} defines no fit()")
 
     def step(self, learner: Learner) -> dict[str, float]:
-        """One turn of the loop: collect, credit, fit."""
+        """One turn of the loop: collect, let the judge pay if there is one, credit, fit."""
         with learner.policy.ledger.account("collect"):
             trajectories = self.collect(learner)
         learner.sample = learner.policy.tokenizer.decode(trajectories[0].tokens)
+        earned = pay(learner, trajectories) if learner.judge else {}
         with learner.policy.ledger.account("credit"):
             metrics = self.credit(learner, trajectories)
+        if learner.judge:  # `reward` is the world's own, `paid` what is learned from
+            metrics = {"paid": metrics.pop("reward"), **earned, **metrics}
         with learner.policy.ledger.account("fit"):
             return metrics | self.fit(learner, trajectories)
+
+    def conclude(self, learner: Learner) -> None:
+        """What is left to do when the budget is spent and the best weights are back, before the exam."""
+
+
+def pay(learner: Learner, trajectories: list[Trajectory]) -> dict[str, float]:
+    """Put the judge's scores in the place of the world's rewards, billed as `judge`; what the world thought is told."""
+    assert learner.judge is not None, "who pays?"
+    world = [t.rewards for t in trajectories if t.rewards is not None]
+    with learner.policy.ledger.account("judge"):
+        scores = learner.judge.score(trajectories)
+    for trajectory, score in zip(trajectories, scores, strict=True):
+        trajectory.rewards = score
+    return {"reward": sum(world) / len(world)} if world else {}
 
 
 def require(holds: bool, method: Method, complaint: str) -> None:

@@ -9,6 +9,7 @@ own reward, as in the authors' code; answers that were cut off are punished and 
 
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from nanoschool.types import Trajectory
 
 @dataclass(frozen=True)
 class DAPO(Reuse):
+    judged: ClassVar[bool] = False  # it draws on until the world's rewards differ
     minibatches: int = 2
     clip: float = 0.2
     clip_high: float = 0.28

@@ -28,6 +28,7 @@ from nanoschool.types import Environment, Trajectory
 
 @dataclass(frozen=True)
 class Distill(Practice):
+    judged: ClassVar[bool] = False  # it learns from the teacher
     needs_teacher: ClassVar[bool] = True
 
     teacher: str = ""  # FOLDER:STAGE of the run that it is to be

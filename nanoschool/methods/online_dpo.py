@@ -2,20 +2,16 @@
 
 A step attempts fresh train problems `samples` times each; the best attempt and the worst, as the judge scores them, are the
 comparison, and a problem whose attempts are all equally good is left out. The judge is the world's own reward, or a reward
-model that a stage of `reward_model` left (`judge`, its checkpoint), billed as `judge`. What we changed from the paper: its
-judge is a large language model; more than 2 samples are allowed; AdamW at a learning rate for a small model.
+model where the stage names one. What we changed from the paper: its judge is a large language model; more than 2 samples are
+allowed; AdamW at a learning rate for a small model.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import ClassVar
 
 from torch import Tensor
 
 from nanoschool import preference
-from nanoschool.core.policy import Policy
-from nanoschool.core.reward_model import RewardModel
 from nanoschool.methods.base import Learner, require
 from nanoschool.methods.pairwise import Preference, Replies
 from nanoschool.rollout import alone, rollout
@@ -25,13 +21,13 @@ from nanoschool.types import Trajectory
 @dataclass(frozen=True)
 class OnlineDPO(Preference):
     needs_env: ClassVar[bool] = True
+    judged: ClassVar[bool] = True
 
     beta: float = 0.1
     problems: int = 16  # a step
     samples: int = 2
     temperature: float = 0.9
     max_tokens: int = 96  # of a reply
-    judge: Path | None = None  # a checkpoint with a reward model; else the world's reward
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,11 +44,6 @@ class OnlineDPO(Preference):
     def reward(self, replies: Replies) -> Tensor:
         return self.beta * replies.ratios
 
-    def begin(self, learner: Learner) -> None:
-        super().begin(learner)
-        if self.judge is not None:
-            loaded(self.judge, learner.policy)
-
     def collect(self, learner: Learner) -> list[Trajectory]:
         assert learner.env is not None, "the stage names a world"
         return rollout(
@@ -68,11 +59,10 @@ class OnlineDPO(Preference):
 
     def credit(self, learner: Learner, trajectories: list[Trajectory]) -> dict[str, float]:
         """Make the best and the worst attempt of each problem the sides of a comparison."""
-        scores = self.judged(learner, trajectories)
         groups: dict[int, list[tuple[float, int]]] = {}
-        for i, (t, score) in enumerate(zip(trajectories, scores, strict=True)):
-            if score is not None:
-                groups.setdefault(t.group, []).append((score, i))
+        for i, t in enumerate(trajectories):
+            if t.rewards is not None:
+                groups.setdefault(t.group, []).append((t.rewards, i))
         compared = 0
         for group, scored in groups.items():
             (most, best), (least, worst) = max(scored), min(scored)
@@ -84,28 +74,15 @@ class OnlineDPO(Preference):
         rewards = [t.rewards for t in trajectories if t.rewards is not None]
         return {
             "reward": sum(rewards) / max(len(rewards), 1),
-            "judged": sum(s for s in scores if s is not None) / max(len(scores), 1),
             "compared": compared / max(len({t.group for t in trajectories}), 1),
             "cut_off": sum(t.stop_reason == "length" for t in trajectories) / len(trajectories),
         }
-
-    def judged(self, learner: Learner, trajectories: list[Trajectory]) -> list[float | None]:
-        """What the judge says of each attempt; None where it has no say."""
-        if self.judge is None:
-            return [t.rewards for t in trajectories]
-        with learner.policy.ledger.account("judge"):
-            return [*loaded(self.judge, learner.policy).score(trajectories)]
 
     def fit(self, learner: Learner, trajectories: list[Trajectory]) -> dict[str, float]:
         compared = [t for t in trajectories if t.pair is not None]
         if not compared:
             return {"skipped": 1.0}
         return super().fit(learner, compared) | {"skipped": 0.0}
-
-
-@lru_cache(maxsize=1)
-def loaded(path: Path, policy: Policy) -> RewardModel:
-    return RewardModel.load(path, policy.ledger, policy.device)
 
 
 METHOD = OnlineDPO

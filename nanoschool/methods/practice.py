@@ -18,6 +18,7 @@ from nanoschool.types import Trajectory
 @dataclass(frozen=True)
 class Practice(Method):
     needs_env: ClassVar[bool] = True
+    judged: ClassVar[bool] = True
 
     problems: int = 18  # a step
     samples: int = 16  # attempts at each: the group

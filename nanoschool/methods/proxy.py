@@ -5,6 +5,7 @@ A control says what each attempt is paid (`paid`). `reward` among the metrics is
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from nanoschool.methods.base import Learner
 from nanoschool.methods.rloo import RLOO
@@ -13,6 +14,8 @@ from nanoschool.types import Trajectory
 
 @dataclass(frozen=True)
 class Proxy(RLOO):
+    judged: ClassVar[bool] = False  # it says itself who is paid what
+
     def paid(self, learner: Learner, trajectories: list[Trajectory]) -> Sequence[float | None]:
         """In the world's place; None is unscorable."""
         raise TypeError(f"{type(self).__name__} defines no paid()")

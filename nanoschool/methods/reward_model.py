@@ -1,12 +1,14 @@
 """reward_model: what a judge prefers, by Bradley and Terry on comparisons (2203.02155, Eq. 1), one model or an ensemble.
 
 The policy is left as it is. Each member (2310.02743) has a head of its own and reads the comparisons in an order of its own.
+At the end of its stage every member scores the replies that it learned from with mean 0 and deviation 1 (2009.01325).
 What we changed from the paper: two replies a prompt, not nine; (r_w + r_l)² holds the level of the scores at 0 (2312.09244),
 which comparisons leave open. Held-out scores and files: core/reward_model.py.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,9 +24,13 @@ from nanoschool.methods.comparisons import Comparisons, both, epochs
 from nanoschool.methods.pairwise import sides
 from nanoschool.types import Trajectory
 
+STANDARD = 256  # comparisons whose sides say what a score of 0 is, and one of 1
+
 
 @dataclass(frozen=True)
 class RewardModelling(Comparisons):
+    trains_policy: ClassVar[bool] = False
+
     members: int = 1
     centre: float = 0.01  # on the squared sum of a pair's scores
 
@@ -77,6 +83,11 @@ class RewardModelling(Comparisons):
         means = {key: sum(t[key] for t in told) / len(told) for key in told[0]}
         return means | {"lr": self.lr * scale}
 
+    def conclude(self, learner: Learner) -> None:
+        some = [row for row in self.examples(learner)[:STANDARD] if isinstance(row, Comparison)]
+        with learner.policy.ledger.account("standardise"):
+            reward_model_of(learner).standardise(sides_of(learner.policy, some))
+
     def objective(self, chosen: Tensor, rejected: Tensor) -> Tensor:
         """−log σ(r_w − r_l) + c (r_w + r_l)², of scores, (P,)."""
         level = self.centre * preference.off_centre(chosen, rejected)
@@ -93,8 +104,12 @@ def reward_model_of(learner: Learner) -> RewardModel:
 
 def margins(model: RewardModel, policy: Policy, pairs: Sequence[Comparison]) -> list[float]:
     """By how much each chosen reply is scored above the rejected one: what to measure on pairs held out."""
-    scores = model.score([side for pair, row in enumerate(pairs) for side in both(policy, row, pair)])
+    scores = model.score(sides_of(policy, pairs))
     return [chosen - rejected for chosen, rejected in zip(scores[::2], scores[1::2], strict=True)]
+
+
+def sides_of(policy: Policy, pairs: Sequence[Comparison]) -> list[Trajectory]:
+    return [side for pair, row in enumerate(pairs) for side in both(policy, row, pair)]
 
 
 METHOD = RewardModelling

@@ -11,6 +11,7 @@ the same message, in fewer words. The reward only says which attempts succeeded.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -26,6 +27,8 @@ from nanoschool.types import Trajectory
 
 @dataclass(frozen=True)
 class SelfDistill(Reviewed, Practice):
+    judged: ClassVar[bool] = False  # it learns from feedback
+
     alpha: float = 0.5  # GKD's beta: 0 forward KL, 1 reverse
     top_k: int = 100
     average: float = 0.05  # of the way to the student that the teacher goes at each step

@@ -19,6 +19,7 @@ from nanoschool.types import Environment, HasOpponent, HasOracle, HasSteps, Traj
 
 @dataclass(frozen=True)
 class StepReward(Surrogate):
+    judged: ClassVar[bool] = False  # the world says which step is wrong
     learns_from: ClassVar[tuple[type, ...]] = (HasOracle, HasSteps)
 
     def check(self, env: Environment) -> None:

@@ -7,6 +7,7 @@ inside a token is moved behind it, so that a state is whole tokens and can be fo
 from codecs import getincrementaldecoder
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.methods.base import Learner, require
@@ -18,6 +19,7 @@ from nanoschool.types import Environment, HasSteps, Trajectory
 
 @dataclass(frozen=True)
 class Stepped(Surrogate):
+    judged: ClassVar[bool] = False  # its values are of the world's reward
     most_steps: int = 20  # of an attempt; what comes after belongs to the last one
 
     def __post_init__(self) -> None:
