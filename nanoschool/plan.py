@@ -22,6 +22,7 @@ LEAST = {  # by the end of a key's name
     "evaluation.pass_problems": 1,
     "evaluation.max_tokens": 1,
     "evaluation.gate_books": 1,
+    "pessimism": 0,
 }
 
 
@@ -40,6 +41,7 @@ MOST = {  # beyond which a command would seem to hang
     "evaluation.gate_books": 1_000_000,
     "seed": 2**63 - 1,  # torch's generators take no more
     "threads": 1024,
+    "pessimism": 1000,
 }
 START = "start"  # what the weights that a run begins with are called among its stages
 LONGEST_NAME = 200  # bytes: file systems take 255, and a temporary file's name is longer
@@ -65,6 +67,8 @@ class Stage:
     reward: str = ""  # FILE.py:FUNCTION that pays while practising, in place of the world; dev and test stay the world's
     check: int = 50  # steps between looks at the dev split
     save: int = 50  # steps between checkpoints
+    judge: str = ""  # whose reward model pays while practising: an earlier stage's, or that of a checkpoint, by its path
+    pessimism: float = 0.0  # of an ensemble: its members' mean, less so many of their standard deviations
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,7 @@ def checked(settings: Settings, where: str) -> Settings:
             stage.method.check(settings.worlds[stage.env])
         else:
             stage.method.check_alone()
+        _check_judge(name, settings.stages, f"{where}: {name}")
         if stage.reward and not stage.env:
             raise UserError(f"{where}: {name}: has a reward but no env to earn it in")
         if stage.env and stage.env not in settings.evaluation.worlds:
@@ -170,6 +175,24 @@ def checked(settings: Settings, where: str) -> Settings:
     if not settings.stages:
         raise UserError(f'{where}: has no stages: write stages = ["pretrain"] and a table [pretrain]')
     return settings
+
+
+def _check_judge(name: str, stages: dict[str, Stage], where: str) -> None:
+    stage, before = stages[name], list(stages)[: list(stages).index(name)]
+    if not stage.judge:
+        return
+    if not stage.method.judged:
+        raise UserError(
+            f"{where}: {stage.use} learns from more than a reward, so no judge can pay it; use rloo or ppo"
+        )
+    if stage.reward:
+        raise UserError(f"{where}: has a reward and a judge, and only one can pay; take one out")
+    trained = [earlier for earlier in before if not stages[earlier].method.trains_policy]
+    if stage.judge not in trained and (stage.judge in stages or not Path(stage.judge).is_dir()):
+        there = ", ".join(trained) or "there is none"
+        raise UserError(
+            f"{where}: judge {stage.judge!r} is no earlier stage that trains a reward model ({there}), and no checkpoint"
+        )
 
 
 def tables(settings: Settings) -> dict[str, Any]:

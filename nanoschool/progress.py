@@ -145,7 +145,7 @@ class Shown:
             self.live = None
 
 
-SHOWN_FIRST = ("reward", "loss", "score", "bits_per_byte", "entropy", "level")
+SHOWN_FIRST = ("reward", "paid", "kl", "loss", "accuracy", "score", "bits_per_byte", "entropy", "level")
 
 
 def _numbers(metrics: Mapping[str, float]) -> str:

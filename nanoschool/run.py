@@ -20,6 +20,7 @@ from nanoschool.evals.measure import accuracy, answers
 from nanoschool.exposure import exposure
 from nanoschool.folder import Folder
 from nanoschool.interrupt import Interrupted, terminable
+from nanoschool.judging import agreement, found, judge_of, watch
 from nanoschool.lab.scripted import tasks_of
 from nanoschool.ledger import Budget, Ledger
 from nanoschool.machine import flops_per_second, settle
@@ -98,6 +99,7 @@ class School:
                 stage
             ) in settings.stages.values():  # a reward that cannot be loaded is told of before all else
                 practised(settings, stage)
+                found(stage, settings.stages)
             start = self._begin_with() if settings.start.path else None
             self.reading = prepare(settings, folder.path, show.say, start)
             folder.begin(to_toml(settings))
@@ -161,15 +163,6 @@ class School:
     def _stage(self, name: str, resume: checkpoint.Checkpoint | None) -> None:
         plan = self.settings.stages[name]
         rate = flops_per_second(self.policy, self.folder) if plan.budget.startswith("seconds") else None
-        stage = train.Stage(
-            name,
-            plan.method,
-            Budget.parse(plan.budget, rate),
-            look=lambda policy: self._look(name, policy),
-            exam=lambda policy: self._exam(name, policy),
-            due=train.every(plan.check),
-            save=plan.save,
-        )
         learner = Learner(
             policy=self.policy,
             env=practised(self.settings, plan),
@@ -180,8 +173,20 @@ class School:
             stage=name,
             text=self.reading.train,
         )
-        if plan.method.needs_reference:
+        learner.judge = judge_of(plan, self.settings.stages, self.folder.checkpoints, self.policy)
+        if plan.method.needs_reference or learner.judge:
             learner.reference = self._as_found(name) if resume else self.policy.snapshot()
+        stage = train.Stage(
+            name,
+            plan.method,
+            Budget.parse(plan.budget, rate),
+            look=lambda policy: self._look(learner),
+            exam=(lambda policy: self._exam(name, policy))
+            if plan.method.trains_policy
+            else (lambda policy: self._agreed(learner)),
+            due=train.every(plan.check),
+            save=plan.save,
+        )
         self.at = train.train(stage, learner, self.folder, self.show, resume, self.at.seconds)
 
     def _as_found(self, name: str) -> Policy:
@@ -197,14 +202,26 @@ class School:
             restore(reference, named(self.folder.checkpoints, before))
         return reference
 
-    def _look(self, name: str, policy: Policy) -> tuple[float, dict[str, Any]]:
-        """The dev split. Reading is judged by its loss on held-out rows, everything else by greedy answers."""
+    def _look(self, learner: Learner) -> tuple[float, dict[str, Any]]:
+        """The dev split. Reading is measured by its loss on held-out rows, a reward model by held-out comparisons,
+        everything else by greedy answers."""
+        name, policy = learner.stage, learner.policy
         plan, look = self.settings.stages[name], self.settings.evaluation
         names = [plan.env] if plan.env else []
         if not names and plan.method.converses:
             names = [world for world, share in self.settings.taught.items() if share > 0]
         with self.ledger.account("evaluation"), self.ledger.account(f"{name}-dev"):
+            if not plan.method.trains_policy:
+                if (agreed := agreement(learner, "dev")) is None:  # a file's comparisons: none are held out
+                    return 0.0, {"score": 0.0}
+                told = {"agreement": agreed["mean"], "score": agreed["mean"], "comparisons": agreed["n"]}
+                return agreed["mean"], told
             measures = self.reading.validate(policy)
+            if learner.judge:
+                numbers, warning = watch(learner, plan, look, self.folder)
+                measures |= numbers
+                if warning:
+                    self.show.say(f"{name} {learner.step}: {warning}")
             for world in names:
                 env = self.settings.worlds[world]
                 tasks = env.tasks("dev", look.look)
@@ -213,6 +230,14 @@ class School:
         score = sum(measures[w] for w in names) / len(names) if names else -measures["loss"]
         return score, measures | {"score": score}
 
+    def _agreed(self, learner: Learner) -> None:
+        """The exam of a stage that trains a reward model: the policy can do what it could."""
+        started, name = time.monotonic(), learner.stage
+        with self.ledger.account("evaluation"), self.ledger.account(f"{name}-test"):
+            agreed = agreement(learner, "test")
+        seconds = time.monotonic() - started
+        self.folder.write_json(f"exam-{name}.json", {"agreement": agreed, "seconds": seconds})
+
     def _exam(self, name: str, policy: Policy) -> None:
         plan = self.settings.evaluation
         exam = Exam(
@@ -220,7 +245,11 @@ class School:
             plan.problems,
             plan.attempts,
             plan.pass_problems,
-            practised=[s.env for s in self.settings.stages.values() if s.env],
+            practised=[
+                s.env
+                for s in self.settings.stages.values()
+                if s.env and s.method.trains_policy and not s.judge  # by its own reward
+            ],
             converses=self.settings.converses(name),
             max_tokens=plan.max_tokens,
             gate_books=plan.gate_books,

@@ -176,8 +176,8 @@ class Course:
             self.save()  # an interrupted exam is sat again, and no step is trained again
             saved, policy = named(self.root, self.at.best["name"], AGAIN), self.learner.policy
             restore(policy, saved)
-            assert policy.optimizer is not None, "the method's `begin` sets it"
-            policy.optimizer.restore(saved.training)  # with it what was trained beside the policy
+            if policy.optimizer is not None:
+                policy.optimizer.restore(saved.training)  # with it what was trained beside the policy
         with self.ledger.account(self.stage.name):
             self.stage.method.conclude(self.learner)
         best = self.at.best

@@ -34,6 +34,10 @@ class Training:
         None  # a .jsonl of comparisons, judged replies or conversations, in place of a world's
     )
     reward: str = ""  # FILE.py:FUNCTION that pays while practising, in place of the world; dev and test stay the world's
+    reward_model: str = (
+        ""  # RUN, RUN:STAGE or a checkpoint whose reward model pays in place of the world (RLHF)
+    )
+    pessimism: float = 0.0  # of an ensemble: its members' mean, less so many of their standard deviations
     name: str = ""  # of the run's folder; METHOD-ENV unless given
     runs_dir: Path = Path("runs")  # where run folders are
     seed: int = 1  # of everything that is drawn
@@ -66,6 +70,9 @@ def training(method: str, flags: Sequence[str]) -> Settings:
     if not options.budget:
         raise UserError(f"{USAGE}: how long? --budget flops=… | rollouts=… | seconds=… | tokens=… | bits=…")
     stage = Stage(method, options.budget, own, options.env, options.reward, options.check, options.save)
+    if options.reward_model:
+        judge = find_start(options.reward_model, runs_dir).start.path
+        stage = replace(stage, judge=judge, pessimism=options.pessimism)
     settings = replace(
         base,
         preset=f"train {method}",

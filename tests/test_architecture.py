@@ -27,6 +27,7 @@ ALLOWED: dict[
     "folder": {"types", "core"},
     "interrupt": set(),
     "saving": {"types", "core", "folder"},
+    "judging": {"types", "ledger", "core", "folder", "methods", "evals", "plan"},
     "machine": {"types", "ledger", "core", "folder", "plan"},
     "checks": {"types", "core", "envs", "plan"},
     "start": {"types", "ledger", "core", "settings", "plan", "places", "saving"},

@@ -16,6 +16,8 @@ NAMES = {"pretrain": "Reading · pretraining", "sft": "Imitation · SFT", "rl": 
 # name in metrics.jsonl -> what the panel is called; a name that a run did not log has no panel
 PRACTICE = {
     "reward": "reward",
+    "paid": "paid by the judge",
+    "kl": "KL to the start (nats)",
     "entropy": "entropy (nats a token)",
     "zero_variance": "groups without variance",
     "answer_tokens": "answer length (tokens)",
@@ -46,7 +48,9 @@ def loss(run: Run) -> Figure | None:
     stages = [
         s
         for s in run.stages
-        if s not in run.rewarded and (run.curve(s, "loss")[0] or run.curve(s, "loss", "dev")[0])
+        if s not in run.rewarded
+        and not run.curve(s, "agreement", "dev")[0]  # a reward model's is of comparisons, not of tokens
+        and (run.curve(s, "loss")[0] or run.curve(s, "loss", "dev")[0])
     ]
     if not stages:
         return None

@@ -6,7 +6,17 @@ from html import escape
 import matplotlib
 from matplotlib.figure import Figure
 
-from nanoschool.report import accuracy, acts, headline, learning, reach, tables, transcripts, unknowns
+from nanoschool.report import (
+    accuracy,
+    acts,
+    headline,
+    learning,
+    overoptimisation,
+    reach,
+    tables,
+    transcripts,
+    unknowns,
+)
 from nanoschool.report.reading import Run
 from nanoschool.report.scores import NUMBERS, ns, passk, score, widest, worlds
 from nanoschool.report.sheet import SHEET
@@ -35,6 +45,7 @@ def _body(run: Run) -> Iterator[str]:
     yield headline.cards(run)
     yield from _section("What it can do", _worlds(run))
     yield from _section("What practice changed", _gain(run))
+    yield from _section("When the reward is learned", _judged(run))
     yield from _section("How it learned", _learning(run))
     yield from _section("Does it read?", _gate(run))
     yield from _section("Does it know what it knows?", _unknowns(run))
@@ -135,6 +146,14 @@ def _gain(run: Run) -> Iterator[str]:
             f"{learning.window(count)} steps; black: greedy score on dev problems, {_n(learning.looked(run, stage))} a "
             f"look. A group whose attempts all earn the same reward has no variance and teaches nothing.",
         )
+
+
+def _judged(run: Run) -> Iterator[str]:
+    for stage in dict.fromkeys(look.stage for look in run.looks):
+        if text := headline.verdict(run.summary.node("gains").node(stage)):
+            yield f"<p>{text}</p>"
+        yield from overoptimisation.words(run, stage)
+        yield _figure(overoptimisation.of_run(run, stage), overoptimisation.caption(run, stage))
 
 
 def _learning(run: Run) -> Iterator[str]:

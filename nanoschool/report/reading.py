@@ -31,6 +31,16 @@ class Step:
     progress: float | None
     metrics: Mapping[str, float]
     dev: Mapping[str, float]
+    drift: Node  # of a stage that a judge pays: how far it came, the judge's score, gold, its first reply
+
+
+@dataclass(frozen=True)
+class Look:
+    """A look at a stage that a judge pays."""
+
+    stage: str
+    step: int
+    drift: Node
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,11 @@ class Run:
         )
 
     @property
+    def looks(self) -> list[Look]:
+        """How far the stages that a judge pays had come, look by look."""
+        return [Look(s.stage, s.step, s.drift) for s in self.steps if s.drift]
+
+    @property
     def rewarded(self) -> list[str]:
         """Stages that learn from a reward: what they minimise says nothing, what they earn does."""
         return [stage for stage in self.stages if self.curve(stage, "reward")[0]]
@@ -120,7 +135,8 @@ def _step(row: Node) -> Step:
     if stage is None or step is None:
         raise row.error("a step needs a stage and a step")
     metrics, dev = row.node("metrics"), row.node("dev")
-    return Step(stage, int(step), row.number("progress"), _numbers(metrics), _numbers(dev))
+    drift = row.node("drift")
+    return Step(stage, int(step), row.number("progress"), _numbers(metrics), _numbers(dev), drift)
 
 
 def _numbers(node: Node) -> dict[str, float]:
