@@ -103,7 +103,7 @@ def test_every_look_tells_how_far_it_came_and_what_it_said(whole):
     assert far[0] == pytest.approx(0, abs=1e-5) and far[-1] > 1e-3
     for row in looks:
         assert row["drift"]["proxy"]["n"] == row["drift"]["gold"]["n"] == 4
-        assert row["drift"]["said"]["prompt"].startswith("<|bos|><|user|>write ")
+        assert row["drift"]["said"]["prompt"].startswith("write ")
 
 
 def test_killed_inside_both_stages_it_ends_in_the_same_bits(whole, tmp_path):
@@ -161,10 +161,10 @@ def test_the_alarm_rings_where_pay_rises_and_truth_falls_and_not_otherwise():
     assert ring([0, 1, 2, 0], [0, 1, 2, 4]) == [False, False, False, True]
     assert not any(ring([0, 1, 2, 3], [0, 1, 2, 3])), "both rise"
     assert not any(ring([0, 1, 2, 0], [0, 1, 2, 0])), "both fall: a bad step, not a judge's mistake"
-    still = [any(ring([0] * 8, [0] * 8)) for _ in range(100)]
-    assert sum(still) <= 5, "nothing moves: of 100 runs of 8 looks at noise"
-    rising = [any(ring([0] * 8, [*range(8)])) for _ in range(100)]
-    assert sum(rising) <= 25, "gold stands still under a rising proxy: 8 looks, 2.5 % each at most"
+    still = [any(ring([0] * 8, [0] * 8)) for _ in range(10)]
+    assert not any(still), "nothing moves: 8 looks at noise, of which each rings with 0.06 % at most"
+    rising = [any(ring([0] * 8, [*range(8)])) for _ in range(20)]
+    assert sum(rising) <= 8, "gold stands still under a rising proxy: 8 looks, 2.5 % each at most"
 
 
 def test_the_divergence_is_exact_and_0_from_oneself():

@@ -101,6 +101,8 @@ def parted(state: dict[str, Any], step: int, now: Drift) -> dict[str, Any] | Non
     if peak is None or sum(now.gold[::2]) > sum(peak["gold"][::2]):
         state["peak"] = {"step": step, "gold": now.gold, "proxy": now.proxy}
         return None
+    if sum(now.proxy[1::2]) <= sum(peak["proxy"][1::2]) or sum(now.gold[1::2]) >= sum(peak["gold"][1::2]):
+        return None
     proxy, gold = (
         paired_difference(before[1::2], after[1::2])
         for before, after in ((peak["proxy"], now.proxy), (peak["gold"], now.gold))
