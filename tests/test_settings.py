@@ -18,7 +18,7 @@ from nanoschool.types import UserError
 def test_every_preset_loads_and_reads_back(name, tmp_path):
     settings = load_settings(name, ["--runs-dir", str(tmp_path)])
     assert settings.name == settings.preset == name
-    assert list(settings.stages) == ["pretrain", "sft", "rl"][: len(settings.stages)] != []
+    assert list(settings.stages) == ["pretrain", "sft", "rl", "reward", "rlhf"][: len(settings.stages)] != []
     assert {*settings.mix, *settings.taught, *settings.evaluation.worlds} <= settings.worlds.keys()
     (tmp_path / name).mkdir()
     (tmp_path / name / "config.toml").write_text(to_toml(settings))

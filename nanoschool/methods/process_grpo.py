@@ -20,6 +20,7 @@ from nanoschool.types import HasStepRewards, Trajectory
 @dataclass(frozen=True)
 class ProcessGRPO(Practice):
     learns_from: ClassVar[tuple[type, ...]] = (HasStepRewards,)
+    judged: ClassVar[bool] = False  # the world says what each step earns
 
     discount: float = 1.0
 

@@ -6,6 +6,7 @@ place. Attempts that are right, or whose review does not correct them, are not i
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from nanoschool.methods.base import Learner
 from nanoschool.methods.critique import Reviewed, corrected, require_feedback
@@ -15,6 +16,8 @@ from nanoschool.types import Environment, Trajectory
 
 @dataclass(frozen=True)
 class ReviewImitation(Reviewed, Practice):
+    judged: ClassVar[bool] = False  # it learns from the review
+
     def check(self, env: Environment) -> None:
         super().check(env)
         require_feedback(self, env)

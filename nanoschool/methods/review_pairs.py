@@ -6,6 +6,7 @@ there make a pair; both sides end with the reply that is blamed. The reward is n
 """
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from nanoschool.methods.base import Learner
 from nanoschool.methods.critique import Reviewed, corrected, require_feedback
@@ -16,6 +17,8 @@ from nanoschool.types import Environment, Trajectory
 
 @dataclass(frozen=True)
 class ReviewPairs(Reviewed, OnlineDPO):
+    judged: ClassVar[bool] = False  # it learns from the review
+
     def check(self, env: Environment) -> None:
         super().check(env)
         require_feedback(self, env)
