@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import nanoschool
 from nanoschool import envs, methods
-from nanoschool.commands import runs, training, worlds
+from nanoschool.commands import compare, runs, training, worlds
 from nanoschool.commands.runs import INTERRUPTED, first_comment
 from nanoschool.options import nearest
 from nanoschool.types import UserError
@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "run": runs.run,
     "train": training.train,
+    "compare": compare.compare,
     "chat": runs.chat,
     "eval": runs.evaluate,
     "report": runs.report,

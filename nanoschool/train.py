@@ -27,6 +27,10 @@ PATIENCE = 20  # steps after which a budget must have begun to be spent
 Due = Callable[[int, float, float], bool]
 
 
+class Diverging(UserError):
+    """A training that cannot go on: its loss or gradient is no number."""
+
+
 class Show(Protocol):
     """Who watches a run."""
 
@@ -62,7 +66,7 @@ def train(
     """Run a stage to the end of its budget; `resume` is a checkpoint inside it, `seconds` what earlier stages took.
 
     Leaves the best weights in the policy; returns what was written with them. Raises Interrupted after Ctrl-C (a
-    checkpoint was written) and UserError where the loss is not a number.
+    checkpoint was written) and Diverging where the loss is not a number.
     """
     course = Course(stage, learner, folder, show, Progress(stage.name, seconds=dict(seconds)))
     stage.method.begin(learner)
@@ -132,7 +136,7 @@ class Course:
             with self.ledger.account(stage.name):
                 metrics = stage.method.step(learner)
         except Diverged as trouble:
-            raise UserError(self._diverged(trouble)) from None
+            raise Diverging(self._diverged(trouble)) from None
         learner.step += 1
         spent = self.progress()
         self.folder.append("metrics.jsonl", self._line() | {"progress": spent, "metrics": metrics})

@@ -112,9 +112,9 @@ def told(run: Path) -> dict[str, Any]:
     """All that a finished run leaves, apart from what the clock says: to be compared with another's."""
     found: dict[str, Any] = {link.name: weights(run, link.name) for link in _links(run)}
     for name in ("metrics.jsonl", "samples.jsonl"):
-        found[name] = [_timeless(json.loads(line)) for line in (run / name).read_text().splitlines()]
+        found[name] = [timeless(json.loads(line)) for line in (run / name).read_text().splitlines()]
     for path in sorted(run.glob("*.json")):
-        found[path.name] = _timeless(json.loads(path.read_text()))
+        found[path.name] = timeless(json.loads(path.read_text()))
     return found
 
 
@@ -134,7 +134,8 @@ def _links(run: Path) -> list[Path]:
     return sorted(path for path in (run / "checkpoints").iterdir() if path.is_symlink())
 
 
-def _timeless(value: Any) -> Any:
+def timeless(value: Any) -> Any:
+    """The same without what the clock says."""
     if isinstance(value, dict):
-        return {key: _timeless(inside) for key, inside in value.items() if key != "seconds"}
-    return [_timeless(inside) for inside in value] if isinstance(value, list) else value
+        return {key: timeless(inside) for key, inside in value.items() if key != "seconds"}
+    return [timeless(inside) for inside in value] if isinstance(value, list) else value

@@ -34,7 +34,11 @@ ALLOWED: dict[
     "reading": {"types", "core", "methods", "evals", "plan", "checks"},
     "summary": {"types", "evals", "folder", "plan", "saving"},
     "train": {"types", "ledger", "core", "rollout", "methods", "evals", "folder", "saving", "interrupt"},
-    "lab": {"types", "ledger", "core", "envs", "rollout", "methods", "evals", "train"},
+    "lab": {
+        *("types", "ledger", "core", "envs", "rollout", "methods", "evals", "train"),
+        # `compare` trains runs of its own: what they are, where they start and where they are kept
+        *("folder", "saving", "interrupt", "machine", "plan", "start", "training", "userfile"),
+    },
     "report": {"types", "ledger"},
     "web": {"types", "core", "envs", "rollout"},
     "options": {"types"},

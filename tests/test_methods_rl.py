@@ -143,7 +143,7 @@ def test_equal_pay_teaches_nothing_whatever_the_world_pays():
 def test_format_reward_needs_a_world_that_says_what_form_is():
     method = small("format_reward")
     with pytest.raises(UserError, match="method format_reward: world 'letters' does not say which replies"):
-        method.step(learner_of(method, Fair()))
+        method.check(Fair())
 
 
 @dataclass(frozen=True)
