@@ -13,6 +13,8 @@ SAMPLE = 32  # tasks of a world whose demonstrations are measured
 def check(settings: Settings, tokenizer: Tokenizer) -> None:
     """Raise UserError where a world has too few problems, no demonstrations to imitate, or too long ones for the
     context, and where a world that is about symbols has one that is no single token."""
+    for stage in settings.stages.values():
+        stage.method.check_rows(tokenizer, settings.model.context)
     plan, taught = settings.evaluation, [name for name, share in settings.taught.items() if share > 0]
     practised = [stage.env for stage in settings.stages.values() if stage.env]
     for name in (name for name, share in settings.mix.items() if share > 0):

@@ -16,6 +16,7 @@ LEAST = {  # by the end of a key's name
     "seed": 0,
     "check": 1,
     "save": 1,
+    "lora.rank": 1,
     "evaluation.problems": 1,
     "evaluation.look": 1,
     "evaluation.attempts": 1,
@@ -30,6 +31,7 @@ MOST = {  # beyond which a command would seem to hang
     "model.depth": 64,
     "model.context": 65_536,
     "model.vocab": 1_000_000,
+    "lora.rank": 10_000,
     "method.rows": 100_000,
     "method.problems": 100_000,
     "method.samples": 10_000,
@@ -93,6 +95,23 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Lora:
+    """Adapters that are trained in place of the start's weights."""
+
+    rank: int = 0  # 0: there are none
+    alpha: float = 32.0  # what they add is scaled by alpha / rank
+    matrices: tuple[str, ...] = (  # of every layer
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    )
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that a run follows from, apart from the code and the text it reads."""
 
@@ -107,6 +126,7 @@ class Settings:
     threads: int = 0  # 0: as many as OMP_NUM_THREADS says, else as the machine has
     allow_inexact: bool = False  # go on with a run of another machine, though not to the same bits
     start: Start = Start()
+    lora: Lora = Lora()
     stages: dict[str, Stage] = field(default_factory=dict)  # in order
     model: Model = Model()
     mix: dict[str, float] = field(default_factory=dict)  # shares of the pretraining text by world
@@ -138,6 +158,10 @@ def checked(settings: Settings, where: str) -> Settings:
         else:
             stage.method.check_alone()
         _check_judge(name, settings.stages, f"{where}: {name}")
+        if settings.lora.rank and not (settings.start.path and stage.method.trains_policy):
+            raise UserError(
+                f"{where}: {name}: lora adapts a start, and {stage.use} must train it; leave lora out"
+            )
         if stage.reward and not stage.env:
             raise UserError(f"{where}: {name}: has a reward but no env to earn it in")
         if stage.env and stage.env not in settings.evaluation.worlds:
@@ -152,6 +176,15 @@ def checked(settings: Settings, where: str) -> Settings:
         for end, most in MOST.items():
             if f".{key}".endswith(f".{end}") and value > most:
                 raise UserError(f"{where}: {key} is {value}, must be at most {most}")
+    if settings.lora.rank and not 0 < settings.lora.alpha < float("inf"):
+        raise UserError(f"{where}: lora.alpha is {settings.lora.alpha}, must be above 0 and finite")
+    if settings.lora.rank and not set(settings.lora.matrices) <= set(Lora.matrices):
+        unknown = sorted(set(settings.lora.matrices) - set(Lora.matrices))
+        raise UserError(
+            f"{where}: lora.matrices has {', '.join(unknown)}; there are {', '.join(Lora.matrices)}"
+        )
+    if settings.lora.rank and not settings.lora.matrices:
+        raise UserError(f"{where}: lora.matrices names none of {', '.join(Lora.matrices)}")
     if not 0 < settings.text_share <= 1:
         raise UserError(f"{where}: text_share is {settings.text_share}, must be above 0 and at most 1")
     if settings.text is None and settings.text_share != Settings.text_share:
@@ -199,6 +232,7 @@ def tables(settings: Settings) -> dict[str, Any]:
     """The tables of a preset file again, without what is about this command and not about the run."""
     whole = {key: value for key, value in plain(settings).items() if key not in ("runs_dir", "allow_inexact")}
     stages, worlds = whole.pop("stages"), whole.pop("worlds")
-    if not settings.start.path:
-        del whole[START]
+    for key, there in ((START, settings.start.path), ("lora", settings.lora.rank)):
+        if not there:
+            del whole[key]
     return {**whole, "stages": list(stages), **stages, "worlds": worlds}

@@ -4,23 +4,22 @@ The same name again continues a run: it takes up at the newest whole checkpoint,
 """
 
 import shlex
-import time
 from pathlib import Path
-from typing import Any
 
 from nanoschool import envs, train
 from nanoschool.core import checkpoint, device
-from nanoschool.core.config import ModelConfig
+from nanoschool.core.config import Lora, ModelConfig
+from nanoschool.core.lora import adapted, build
 from nanoschool.core.model import GPT
 from nanoschool.core.policy import Policy
 from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.envs.adapters.reward import rewarded
 from nanoschool.evals.exam import Exam
-from nanoschool.evals.measure import accuracy, answers
+from nanoschool.examiner import Examiner
 from nanoschool.exposure import exposure
 from nanoschool.folder import Folder
 from nanoschool.interrupt import Interrupted, terminable
-from nanoschool.judging import agreement, found, judge_of, watch
+from nanoschool.judging import found, judge_of
 from nanoschool.lab.scripted import tasks_of
 from nanoschool.ledger import Budget, Ledger
 from nanoschool.machine import flops_per_second, settle
@@ -112,6 +111,7 @@ class School:
             )
         self.ledger = Ledger.from_json(self.at.spent)
         self.policy = self._policy()
+        self.examiner = Examiner(settings, self.reading, folder, self.ledger, show)
 
     def teach(self) -> None:
         """Each stage in turn, from where the newest checkpoint left it."""
@@ -128,6 +128,7 @@ class School:
             if name == START:
                 self._start()
             else:
+                self._adapt()
                 self._stage(name, saved if self.at.stage == name else None)
         about = {
             "parameters": sum(p.numel() for p in self.policy.model.parameters()),
@@ -156,13 +157,34 @@ class School:
 
     def _start(self) -> None:
         """What the start can do, before anything is changed."""
-        self._exam(START, self.policy)
+        first = next(iter(self.settings.stages))
+        learner = self._learner(first, resumed=False)
+        self.settings.stages[first].method.begin(
+            learner
+        )  # what it measures of itself needs all that it learns with
+        self.examiner.exam(START, learner)
+        self.policy.optimizer = None
         self.at.done, self.at.spent, self.at.lengths = True, self.ledger.to_json(), self.folder.lengths()
         train.graduate(self.folder, write(self.policy, self.folder.checkpoints, self.at), START)
 
     def _stage(self, name: str, resume: checkpoint.Checkpoint | None) -> None:
         plan = self.settings.stages[name]
         rate = flops_per_second(self.policy, self.folder) if plan.budget.startswith("seconds") else None
+        learner = self._learner(name, resumed=resume is not None)
+        stage = train.Stage(
+            name,
+            plan.method,
+            Budget.parse(plan.budget, rate),
+            look=lambda policy: self.examiner.look(learner),
+            exam=lambda policy: self.examiner.exam(name, learner),
+            due=train.every(plan.check),
+            save=plan.save,
+        )
+        self.at = train.train(stage, learner, self.folder, self.show, resume, self.at.seconds)
+
+    def _learner(self, name: str, resumed: bool) -> Learner:
+        """Who learns in a stage, and from what; a reference is the policy as the stage found it."""
+        plan = self.settings.stages[name]
         learner = Learner(
             policy=self.policy,
             env=practised(self.settings, plan),
@@ -175,107 +197,36 @@ class School:
         )
         learner.judge = judge_of(plan, self.settings.stages, self.folder.checkpoints, self.policy)
         if plan.method.needs_reference or learner.judge:
-            learner.reference = self._as_found(name) if resume else self.policy.snapshot()
-        stage = train.Stage(
-            name,
-            plan.method,
-            Budget.parse(plan.budget, rate),
-            look=lambda policy: self._look(learner),
-            exam=(lambda policy: self._exam(name, policy))
-            if plan.method.trains_policy
-            else (lambda policy: self._agreed(learner)),
-            due=train.every(plan.check),
-            save=plan.save,
-        )
-        self.at = train.train(stage, learner, self.folder, self.show, resume, self.at.seconds)
+            learner.reference = self._as_found(name) if resumed else self.policy.snapshot()
+        return learner
+
+    def _adapt(self) -> None:
+        """Give the start its adapters, where the settings ask for some and it has none yet."""
+        model, spec = self.policy.model, self.settings.lora
+        if spec.rank and model.config.lora is None:
+            self.policy.model = adapted(model, Lora(**vars(spec)), self.settings.seed)
 
     def _as_found(self, name: str) -> Policy:
         """The policy as this stage found it: the best of the stage before."""
         names = self.settings.course
-        reference = self.policy.snapshot()
         before = names[names.index(name) - 1] if names.index(name) else None
         if before is None:  # no run with a start comes here
-            fresh = GPT(reference.model.config, self.settings.seed).to(self.machine.device)
-            reference.model.load_state_dict(fresh.state_dict())
-            reference.prompt = ""
-        else:
-            restore(reference, named(self.folder.checkpoints, before))
-        return reference
-
-    def _look(self, learner: Learner) -> tuple[float, dict[str, Any]]:
-        """The dev split. Reading is measured by its loss on held-out rows, a reward model by held-out comparisons,
-        everything else by greedy answers."""
-        name, policy = learner.stage, learner.policy
-        plan, look = self.settings.stages[name], self.settings.evaluation
-        names = [plan.env] if plan.env else []
-        if not names and plan.method.converses:
-            names = [world for world, share in self.settings.taught.items() if share > 0]
-        with self.ledger.account("evaluation"), self.ledger.account(f"{name}-dev"):
-            if not plan.method.trains_policy:
-                if (agreed := agreement(learner, "dev")) is None:  # a file's comparisons: none are held out
-                    return 0.0, {"score": 0.0}
-                told = {"agreement": agreed["mean"], "score": agreed["mean"], "comparisons": agreed["n"]}
-                return agreed["mean"], told
-            measures = self.reading.validate(policy)
-            if learner.judge:
-                numbers, warning = watch(learner, plan, look, self.folder)
-                measures |= numbers
-                if warning:
-                    self.show.say(f"{name} {learner.step}: {warning}")
-            for world in names:
-                env = self.settings.worlds[world]
-                tasks = env.tasks("dev", look.look)
-                measures[world] = accuracy(answers(policy, env, tasks, max_tokens=look.max_tokens))["mean"]
-                measures["problems"] = min(len(tasks), measures.get("problems", len(tasks)))  # of each world
-        score = sum(measures[w] for w in names) / len(names) if names else -measures["loss"]
-        return score, measures | {"score": score}
-
-    def _agreed(self, learner: Learner) -> None:
-        """The exam of a stage that trains a reward model: the policy can do what it could."""
-        started, name = time.monotonic(), learner.stage
-        with self.ledger.account("evaluation"), self.ledger.account(f"{name}-test"):
-            agreed = agreement(learner, "test")
-        seconds = time.monotonic() - started
-        self.folder.write_json(f"exam-{name}.json", {"agreement": agreed, "seconds": seconds})
-
-    def _exam(self, name: str, policy: Policy) -> None:
-        plan = self.settings.evaluation
-        exam = Exam(
-            {world: self.settings.worlds[world] for world in plan.worlds},
-            plan.problems,
-            plan.attempts,
-            plan.pass_problems,
-            practised=[
-                s.env
-                for s in self.settings.stages.values()
-                if s.env and s.method.trains_policy and not s.judge  # by its own reward
-            ],
-            converses=self.settings.converses(name),
-            max_tokens=plan.max_tokens,
-            gate_books=plan.gate_books,
-        )
-        self.show.say(f"{name}: the test split")
-        started = time.monotonic()
-        with self.ledger.account("evaluation"), self.ledger.account(f"{name}-test"):
-            results, samples = exam.sit(policy)
-            results["compression"] = self.reading.compression(policy)
-            if read := self.reading.validate(policy):
-                results |= {"dev_bits_per_byte": read["bits_per_byte"], "dev_bytes": read["bytes"]}
-        results["seconds"] = time.monotonic() - started
-        for sample in samples:
-            self.folder.append("samples.jsonl", {"stage": name, **sample})
-        self.folder.write_json(f"exam-{name}.json", results)
+            model = GPT(self.policy.model.config, self.settings.seed).to(self.machine.device)
+            return Policy(model, self.policy.tokenizer, self.ledger).snapshot()
+        return self._of(named(self.folder.checkpoints, before)).snapshot()
 
     def _policy(self) -> Policy:
-        tokenizer, settings = self.reading.tokenizer, self.settings
-        config = (
-            ModelConfig.from_hf(self.saved.config)
-            if self.saved
-            else ModelConfig.from_depth(settings.model.depth, tokenizer.vocab_size, settings.model.context)
-        )
-        policy = Policy(GPT(config, settings.seed).to(self.machine.device), tokenizer, self.ledger)
         if self.saved:
-            restore(policy, self.saved)
+            return self._of(self.saved)
+        tokenizer, plan = self.reading.tokenizer, self.settings.model
+        config = ModelConfig.from_depth(plan.depth, tokenizer.vocab_size, plan.context)
+        return Policy(GPT(config, self.settings.seed).to(self.machine.device), tokenizer, self.ledger)
+
+    def _of(self, saved: checkpoint.Checkpoint) -> Policy:
+        """The policy of a checkpoint of this run."""
+        model = build(ModelConfig.from_hf(saved.config)).to(self.machine.device)
+        policy = Policy(model, self.reading.tokenizer, self.ledger)
+        restore(policy, saved)
         return policy
 
 
@@ -286,7 +237,7 @@ def load_policy(path: Path, stage: str | None) -> Policy:
     if saved is None:
         raise UserError(f"{path}: has no checkpoint yet; run it first")
     machine = device.choose()
-    model = GPT(ModelConfig.from_hf(saved.config)).to(machine.device)
+    model = build(ModelConfig.from_hf(saved.config)).to(machine.device)
     policy = Policy(model, Tokenizer.load(saved.path), Ledger())
     restore(policy, saved)
     return policy

@@ -40,6 +40,7 @@ def write(policy: Policy, root: Path, at: Progress) -> str:
         tokenizer=policy.tokenizer,
         training=policy.optimizer.state() if policy.optimizer else {},
         state=asdict(at),
+        lora=policy.model.config.lora,
     )
     return name
 

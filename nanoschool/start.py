@@ -7,13 +7,13 @@ from pathlib import Path
 from nanoschool.core import checkpoint, pretrained
 from nanoschool.core.checkpoint import Broken
 from nanoschool.core.config import ModelConfig
+from nanoschool.core.lora import build, merged
 from nanoschool.core.manifest import MANIFEST
-from nanoschool.core.model import GPT
 from nanoschool.core.policy import Policy
 from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.ledger import Ledger
 from nanoschool.places import existing_run, finished_stage
-from nanoschool.plan import MOST, Model, Settings, Start
+from nanoschool.plan import MOST, START, Model, Settings, Start
 from nanoschool.saving import restore
 from nanoschool.settings import load_run
 from nanoschool.types import UserError
@@ -48,7 +48,7 @@ def find_start(spec: str, runs_dir: Path = Path("runs"), context: int = 0) -> Or
     if last is None:
         raise UserError(f"run {run.name!r} has not finished its first stage; run it first")
     path = (run / "checkpoints" / last).absolute()
-    model = _model(pretrained.read_config(path, context, longest=MOST["model.context"]))
+    model = _model(pretrained.read_config(_base(path), context, longest=MOST["model.context"]))
     return Origin(Start(str(path), converses=not raw), model, load_run(run))
 
 
@@ -76,13 +76,20 @@ def open_weights(path: Path, context: int, ledger: Ledger, device: str, say: Cal
     except Broken as reason:
         raise UserError(f"{reason}; name another start") from None
     config = replace(ModelConfig.from_hf(saved.config, str(path / "config.json")), context=context)
-    policy = Policy(GPT(config).to(device), Tokenizer.load(path), ledger)
+    policy = Policy(build(config).to(device), Tokenizer.load(path), ledger)
     restore(policy, saved)
+    if config.lora:
+        policy.model = merged(policy.model)
     return policy
 
 
 def _is_run(path: Path) -> bool:
     return (path / "config.toml").is_file()
+
+
+def _base(path: Path) -> Path:
+    """Where a checkpoint's shape is told: of adapters, beside the weights that they adapt."""
+    return path if (path / "config.json").is_file() else path.resolve().with_name(START)
 
 
 def _model(config: ModelConfig) -> Model:

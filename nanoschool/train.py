@@ -210,7 +210,7 @@ class Course:
         good = last_good(self.root, stage, step)
         return (
             f"{stage} step {step}: {trouble}; the batch is in {path}, the last good checkpoint is "
-            f"{good.path if good else 'none'}; try a lower --{stage}.method.lr, under another --name"
+            f"{good.path if good else 'none'}; try a lower method.lr, under another --name"
         )
 
     def _line(self) -> dict[str, Any]:

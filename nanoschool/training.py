@@ -5,7 +5,7 @@ to replay, and what was measured of it, so that what is forgotten shows.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,8 +13,9 @@ from typing import Annotated, Any
 from tyro.conf import arg
 
 from nanoschool import envs, methods
-from nanoschool.options import parse, struct
-from nanoschool.plan import Evaluation, Settings, Stage, checked
+from nanoschool.core.tokenizer import Tokenizer
+from nanoschool.options import flat, parse, struct
+from nanoschool.plan import Evaluation, Lora, Settings, Stage, checked
 from nanoschool.settings import by_world, with_flags_of, with_worlds
 from nanoschool.start import Origin, find_start
 from nanoschool.types import Environment, HasDemonstrations, HasDocuments, UserError
@@ -33,11 +34,17 @@ class Training:
     data: Path | None = (
         None  # a .jsonl of comparisons, judged replies or conversations, in place of a world's
     )
+    teacher: str = ""  # RUN or RUN:STAGE that is imitated, where the method has a teacher
     reward: str = ""  # FILE.py:FUNCTION that pays while practising, in place of the world; dev and test stay the world's
     reward_model: str = (
         ""  # RUN, RUN:STAGE or a checkpoint whose reward model pays in place of the world (RLHF)
     )
     pessimism: float = 0.0  # of an ensemble: its members' mean, less so many of their standard deviations
+    lora: int = (
+        0  # rank of adapters that are trained in place of all weights; try ten times the learning rate
+    )
+    lora_alpha: float = Lora.alpha  # what they add is scaled by alpha / rank
+    lora_matrices: tuple[str, ...] = Lora.matrices  # of every layer, that have one
     name: str = ""  # of the run's folder; METHOD-ENV unless given
     runs_dir: Path = Path("runs")  # where run folders are
     seed: int = 1  # of everything that is drawn
@@ -52,36 +59,39 @@ class Training:
     evaluation: Evaluation = field(default_factory=Evaluation)
 
 
-def training(method: str, flags: Sequence[str]) -> Settings:
-    """The settings of `nanoschool train METHOD FLAGS`; `method` is a name, or the path of a .py file.
+def training(use: str, flags: Sequence[str] = (), **options: Any) -> Settings:
+    """The settings of `nanoschool train USE FLAGS`; `use` is the name of a method, or the path of a .py file.
 
-    Raises UserError on what cannot be meant or done: an unknown name or flag, a start that is not there, a world that lacks
-    what the method learns from.
+    `options` are flags as keywords: training("rloo", env="chain", start="laptop:sft", budget="flops=1e12",
+    method={"lr": 1e-4}). Raises UserError on what cannot be meant or done: an unknown name or flag, a start that is not
+    there, a world that lacks what the method learns from.
     """
-    use, runs_dir = methods.load(method), Path(_word(flags, "--runs-dir") or Training.runs_dir)
+    flags = [*flags, *_as_flags(options)]
+    kind, runs_dir = methods.load(use), Path(_word(flags, "--runs-dir") or Training.runs_dir)
     if {"-h", "--help"} & set(flags) and not _word(flags, "--from"):
-        _asked(method, use, Training(), Settings(), flags)
+        _asked(use, kind, Training(), Settings(), flags)
     context = _word(flags, "--context")
     origin = find_start(
         _word(flags, "--from") or "", runs_dir, int(context) if context and context.isdecimal() else 0
     )
-    base = _base(origin, _word(flags, "--env") or "", use)
-    options, own, worlds = _asked(method, use, Training(evaluation=base.evaluation), base, flags)
+    base = _base(origin, _word(flags, "--env") or "", kind)
+    options, own, worlds = _asked(use, kind, Training(evaluation=base.evaluation), base, flags)
     if not options.budget:
         raise UserError(f"{USAGE}: how long? --budget flops=… | rollouts=… | seconds=… | tokens=… | bits=…")
-    stage = Stage(method, options.budget, own, options.env, options.reward, options.check, options.save)
+    stage = Stage(use, options.budget, own, options.env, options.reward, options.check, options.save)
     if options.reward_model:
         judge = find_start(options.reward_model, runs_dir).start.path
         stage = replace(stage, judge=judge, pessimism=options.pessimism)
     settings = replace(
         base,
-        preset=f"train {method}",
-        name=options.name or _name(method, options),
+        preset=f"train {use}",
+        name=options.name or _name(use, options),
         **{key: getattr(options, key) for key in KEPT},
+        lora=Lora(options.lora, options.lora_alpha, options.lora_matrices),
         stages={STAGE: stage},
         worlds=worlds,
     )
-    return checked(with_worlds(settings), f"train {method}")
+    return checked(with_worlds(settings), f"train {use}")
 
 
 KEPT = (
@@ -95,22 +105,36 @@ KEPT = (
 
 
 def _asked(
-    method: str, use: type[Any], default: Training, base: Settings, flags: Sequence[str]
+    use: str, kind: type[Any], default: Training, base: Settings, flags: Sequence[str]
 ) -> tuple[Any, Any, dict[str, Environment]]:
     """(the options, the method with its settings, the worlds with theirs); --help prints all flags and leaves."""
-    own = _fitted(use, base)
-    parts = {"method": own, "worlds": by_world(base.worlds)}
-    options = parse(
-        struct(Training, {name: type(part) for name, part in parts.items()}, vars(default) | parts),
-        flags,
-        f"nanoschool train {method}",
-    )
-    chosen = options.method
+    parts = {"method": _fitted(kind, base), "worlds": by_world(base.worlds)}
+    hints = {name: type(part) for name, part in parts.items()}
+    usage = f"nanoschool train {use}"
+    options = parse(struct(Training, hints, vars(default) | parts), flags, usage)
+    chosen, known = options.method, {f.name for f in fields(kind)}
     if options.data is not None:
-        if "data" not in {f.name for f in fields(own)}:
-            raise UserError(f"nanoschool train {method}: it learns from no file; leave out --data")
-        chosen = replace(chosen, data=options.data)
+        if "data" not in known:
+            raise UserError(f"{usage}: it learns from no file; leave out --data")
+        chosen = replace(chosen, data=options.data.absolute())
+    if options.teacher:
+        if "teacher" not in known:
+            raise UserError(f"{usage}: it has no teacher; leave out --teacher")
+        chosen = replace(chosen, teacher=_teacher(options, base))
     return options, chosen, with_flags_of(base.worlds, options.worlds)
+
+
+def _teacher(options: Any, base: Settings) -> str:
+    """FOLDER:STAGE of the run that --teacher names. UserError where it reads other tokens than the start."""
+    teacher = find_start(options.teacher, options.runs_dir)
+    path, start = Path(teacher.start.path), Path(base.start.path)
+    if teacher.settings is None:
+        raise UserError(f"--teacher {options.teacher}: is no run; name RUN or RUN:STAGE")
+    if Tokenizer.load(path).spec != Tokenizer.load(start).spec:
+        raise UserError(
+            f"--teacher {options.teacher}: has another tokenizer than {start}; it must read the student's tokens"
+        )
+    return f"{path.parents[1]}:{path.name}"
 
 
 def _base(origin: Origin, env: str, use: type[Any]) -> Settings:
@@ -145,10 +169,19 @@ def _fitted(use: type[Any], base: Settings) -> Any:
     return own
 
 
-def _name(method: str, options: Any) -> str:
+def _as_flags(options: Mapping[str, Any]) -> list[str]:
+    """Keywords as flags: start="a" is --from a, method={"lr": 1} is --method.lr 1."""
+    words = []
+    for key, value in flat(options).items():
+        flag = "--from" if key == "start" else f"--{key.replace('_', '-')}"
+        words += [flag, *(map(str, value) if isinstance(value, (list, tuple)) else [str(value)])]
+    return words
+
+
+def _name(use: str, options: Any) -> str:
     """Of a run's folder: the method and what it learns from, in letters that every file system takes."""
     source = options.env or (options.data.stem if options.data else "")
-    words = [Path(word).stem if word.endswith(".py") else word for word in (method, source) if word]
+    words = [Path(word).stem if word.endswith(".py") else word for word in (use, source) if word]
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in "-".join(words)).strip(".-")
 
 

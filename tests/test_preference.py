@@ -18,7 +18,8 @@ from nanoschool.envs.chain import Chain
 from nanoschool.envs.taste import Taste
 from nanoschool.ledger import Cost
 from nanoschool.methods.base import Learner, Method
-from nanoschool.methods.comparisons import both, epochs, replied, world_pairs
+from nanoschool.methods.comparisons import both, replied, world_pairs
+from nanoschool.methods.dataset import epochs
 from nanoschool.methods.pairwise import Replies, replies, sides
 from nanoschool.types import Message, UserError
 
@@ -362,9 +363,11 @@ def test_what_it_cannot_learn_from_is_refused_before_anything_is_spent(tmp_path,
 
 
 def test_a_row_too_long_for_the_context_is_named(tmp_path):
-    method = methods.load("dpo")(data=file_of(tmp_path, {**GOOD, "chosen": "rain " * 90}), pairs=1)
-    with pytest.raises(UserError, match=r"pairs\.jsonl:1: has \d+ tokens, the context 128"):
-        method.collect(learner_of(method, env=None))
+    rows = [{**GOOD, "prompt": f"p{i}"} for i in range(3)]
+    method = methods.load("dpo")(data=file_of(tmp_path, *rows, {**GOOD, "chosen": "rain " * 90}), pairs=1)
+    method.check_rows(tokenizer(), 512)
+    with pytest.raises(UserError, match=r"pairs\.jsonl:4: has \d+ tokens, the context 128"):
+        method.check_rows(tokenizer(), 128)
 
 
 def test_settings_that_cannot_work_are_refused():

@@ -22,6 +22,9 @@ ARGS += [*LITTLE.split(), *PRACTICE.split()]
 def runs(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of runs with a start in it."""
     folder = tmp_path_factory.mktemp("runs")
+    other = Path(shutil.copytree(nano, folder / "other", symlinks=True))
+    spec = other / "checkpoints" / "rl" / "tokenizer.json"
+    spec.write_text(spec.read_text().replace("<|tool|>", "<|took|>"))
     shutil.copytree(nano, folder / "nano", symlinks=True)
     return folder
 
@@ -85,6 +88,10 @@ def test_what_the_start_was_taught_and_measured_by_goes_on(runs: Path) -> None:
     assert settings.taught == nano.taught and settings.worlds["digit"] == nano.worlds["digit"]
     assert settings.evaluation.worlds == ("chain", *nano.evaluation.worlds)
     assert settings.stages["train"].method.replay > 0
+    same = {"env": "digit", "start": "nano", "budget": "rollouts=8", "runs_dir": runs, "method": {"lr": 1e-5}}
+    assert training("rloo", **same) == training("rloo", [*flags, "--env", "digit", "--method.lr", "1e-5"])
+    learner = training("distill", [*flags, "--env", "digit", "--teacher", "nano:rl"]).stages["train"].method
+    assert learner.teacher == f"{runs / 'nano'}:rl"
     taught = training("sft", [*flags[:2], "--budget", "tokens=10", *flags[4:], "--env", "chain"])
     assert taught.taught == {"chain": 1.0} and taught.stages["train"].env == "chain"
     ours = training("rloo", [*flags, "--env", "digit", "--worlds.digit.digits", "2", "--method.lr", "1e-5"])
@@ -150,6 +157,12 @@ def test_a_method_and_a_world_of_the_users(runs: Path, tmp_path: Path) -> None:
         ("dpo --env digit --from nano --budget tokens=9", "world 'sums' has no pairs"),
         ("dpo --from nano --budget tokens=9", "has no comparisons to learn from"),
         ("distill --env digit --from nano --budget tokens=9", "teacher='' must be"),
+        ("distill --env digit --from nano --teacher nan --budget tokens=9", "no run 'nan'"),
+        (
+            "distill --env digit --from nano --teacher other --budget tokens=9",
+            "other: has another tokenizer than",
+        ),
+        ("rloo --env digit --from nano --teacher nano:rl --budget tokens=9", "it has no teacher"),
         ("oracle_credit --env yes.py --from nano --budget rollouts=9", "has no oracle"),
         ("broken.py --env digit --from nano --budget rollouts=9", "broken.py:2: NameError: name 'nothing'"),
         ("empty.py --env digit --from nano --budget rollouts=9", "exports no METHOD"),

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import safetensors.torch
 from torch import Tensor
 
+from nanoschool.core import lora as adapters
+from nanoschool.core.config import Lora
 from nanoschool.core.files import (
     abandoned,
     explained,
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["Broken", "Checkpoint", "newest", "point", "prune", "read", "verify", "write", "write_atomic"]
 
 REPLACED = ".replaced"  # ends the name of a checkpoint that steps aside for a new one of its name
+
+BASE = "start"  # the checkpoint whose weights the adapters beside it are of
 
 
 @dataclass(frozen=True)
@@ -54,18 +58,20 @@ def write(
     tokenizer: "Tokenizer",
     training: Mapping[str, Tensor],
     state: Mapping[str, Any],
+    lora: Lora | None = None,
 ) -> Path:
     """Write the checkpoint `root/name`: all of it or nothing, whenever it is killed; the others stay whole.
 
+    With `lora` only the adapters of `weights` are written, beside the checkpoint `root/start` that they adapt.
     `state` is plain JSON (a tuple comes back as a list, a key as a string). UserError when the disk is full or the
     folder cannot be written; the earlier checkpoints still load then.
     """
     root, weights = Path(root), dict(weights)
     if config.get("tie_word_embeddings"):
         weights.pop("lm_head.weight", None)  # the same matrix as the embedding: saved once
+    model = {"config.json": as_json(config), "model.safetensors": _tensors(weights)}
     files = {
-        "config.json": as_json(config),
-        "model.safetensors": _tensors(weights),
+        **(adapters.files(lora, weights, str((root / BASE).absolute())) if lora else model),
         **tokenizer.files(),
         "training.safetensors": _tensors(training),
         "state.json": as_json(state),
@@ -97,10 +103,17 @@ def read(path: Path) -> Checkpoint:
     """Load a checkpoint, verified first. Raises Broken; UserError where another version wrote it."""
     path = Path(path)
     manifest, files = read_whole(path)
+    if adapters.CONFIG in files:
+        base = read(path.resolve().with_name(BASE))  # not by its path of then: a run's folder may be moved
+        _, spec, own = adapters.read(files)
+        config, weights = base.config | {"lora": spec}, base.weights | own
+    else:
+        config = json.loads(files["config.json"])
+        weights = safetensors.torch.load(files["model.safetensors"])
     return Checkpoint(
         path=path,
-        config=json.loads(files["config.json"]),
-        weights=safetensors.torch.load(files["model.safetensors"]),
+        config=config,
+        weights=weights,
         training=safetensors.torch.load(files["training.safetensors"]),
         state=json.loads(files["state.json"]),
         serial=manifest["serial"],

@@ -18,6 +18,24 @@ SHAPE = {  # ours -> config.json's
 }
 
 
+MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # of a layer
+ORDER = (
+    MATRICES[:3],
+    MATRICES[3:4],
+    MATRICES[4:6],
+    MATRICES[6:],
+)  # each is given what the one before it computed
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Adapters (2106.09685) at matrices of every layer."""
+
+    rank: int
+    alpha: float  # what they add is scaled by alpha / rank
+    matrices: tuple[str, ...] = MATRICES
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     vocab: int
@@ -32,6 +50,7 @@ class ModelConfig:
     rope_theta: float = 10_000.0
     eps: float = 1e-6
     qk_norm: bool = True  # Qwen3 has it, Llama has not
+    lora: Lora | None = None  # then only the adapters are trained
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
@@ -99,20 +118,51 @@ class ModelConfig:
         for name in SHAPE.values():
             if type(shape.get(name)) is not int or shape[name] < 1:
                 raise UserError(f"{where}: {name} is {shape.get(name)!r}, must be a whole number above 0")
+        lora = config.get("lora")  # of ours, where a checkpoint is an adapter
         return cls(
             **{ours: int(shape[theirs]) for ours, theirs in SHAPE.items()},
             tied=config.get("tie_word_embeddings", False),
             rope_theta=rope.get("rope_theta", config.get("rope_theta", 10_000.0)),
             eps=config.get("rms_norm_eps", 1e-6),
             qk_norm=kind == "qwen3",
+            lora=Lora(lora["rank"], lora["alpha"], tuple(lora["matrices"])) if lora else None,
         )
 
     def flops(self, tokens: int, attended: int, scored: int) -> float:
         """Of a forward pass: matmuls over `tokens`, attention over `attended` live (query, key) pairs, `scored` logits."""
-        block = (
-            self.width * self.head_width * (2 * self.heads + 2 * self.kv_heads) + 3 * self.width * self.hidden
-        )
-        attention = 4 * self.heads * self.head_width
+        attention = 4 * self.heads * self.head_width * self.layers
+        matmuls = self._layers() + self._adapters()
+        return float(2 * matmuls * tokens + attention * attended + 2 * self.width * self.vocab * scored)
+
+    def fitting(self, tokens: int, attended: int, scored: int) -> float:
+        """Of a forward and a backward pass. With adapters no gradient of any other weight is taken, nor one of what comes
+        before the first of them."""
+        whole = 3 * self.flops(tokens, attended, scored)
+        if self.lora is None:
+            return whole
+        shapes, chosen, before, attention = self._shapes(), self.lora.matrices, 0, 0
+        for group in ORDER:  # of the first layer
+            before += sum(shapes[name][0] * shapes[name][1] for name in group)
+            before += sum(self.lora.rank * shapes[name][0] for name in group if name in chosen)
+            if any(name in chosen for name in group):
+                break
+            attention = 8 * self.heads * self.head_width
+        matmuls = self._layers() + before
         return float(
-            self.layers * (2 * block * tokens + attention * attended) + 2 * self.width * self.vocab * scored
+            whole - 2 * matmuls * tokens - attention * attended - 2 * self.width * self.vocab * scored
         )
+
+    def _shapes(self) -> dict[str, tuple[int, int]]:
+        """(inputs, outputs) of each matrix of a layer."""
+        D, H, G = self.width, self.heads * self.head_width, self.kv_heads * self.head_width
+        shapes = ((D, H), (D, G), (D, G), (H, D), (D, self.hidden), (D, self.hidden), (self.hidden, D))
+        return dict(zip(MATRICES, shapes, strict=True))
+
+    def _layers(self) -> int:
+        """Weights in the matrices of all layers."""
+        return self.layers * sum(i * o for i, o in self._shapes().values())
+
+    def _adapters(self) -> int:
+        """Weights in the adapters of all layers."""
+        shapes, spec = self._shapes(), self.lora
+        return self.layers * spec.rank * sum(sum(shapes[name]) for name in spec.matrices) if spec else 0

@@ -32,7 +32,7 @@ class Critic:
     def values(self, batch: Batch) -> Tensor:
         """V(s_t), (B, T), where the mask is True; 0 elsewhere."""
         with torch.no_grad():
-            self._charge(batch, passes=1, trained=0)
+            self._charge(batch, fitted=False)
             return self._forward(batch.to(self.device)).cpu()
 
     def fit(
@@ -45,7 +45,7 @@ class Critic:
             for index in torch.randperm(len(batch), generator=shuffle).chunk(minibatches):
                 mini, value = batch.rows(index), 0.0
                 for micro in mini.micro(self.micro_tokens):
-                    self._charge(micro, passes=3, trained=int(micro.mask.sum()))
+                    self._charge(micro, fitted=True)
                     micro = micro.to(self.device)
                     part = loss(self._forward(micro), micro, mini.totals())
                     if not torch.isfinite(part):
@@ -74,9 +74,10 @@ class Critic:
         values_N = self.head(self.body(batch.tokens)[at_B, at_T - 1])[:, 0].float()
         return torch.zeros(batch.tokens.shape, device=self.device).index_put((at_B, at_T), values_N)
 
-    def _charge(self, batch: Batch, passes: int, trained: int) -> None:
-        """A forward pass of the policy without its logits; the head is one number a scored token."""
-        lengths, scored = batch.lengths.tolist(), int(batch.mask.sum())
+    def _charge(self, batch: Batch, fitted: bool) -> None:
+        """A pass of the policy without its logits; the head is one number a scored token."""
+        lengths, scored, config = batch.lengths.tolist(), int(batch.mask.sum()), self.body.config
         attended = sum(n * (n + 1) // 2 for n in lengths)
-        flops = self.body.config.flops(sum(lengths), attended, 0) + 2 * self.body.config.width * scored
-        self.ledger.charge(flops=passes * flops, tokens=sum(lengths), trained=trained)
+        body = (config.fitting if fitted else config.flops)(sum(lengths), attended, 0)
+        flops = body + (3 if fitted else 1) * 2 * config.width * scored
+        self.ledger.charge(flops=flops, tokens=sum(lengths), trained=scored if fitted else 0)

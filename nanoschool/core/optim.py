@@ -126,5 +126,6 @@ def muon_adamw(
 
 
 def adamw(model: nn.Module, lr: float, betas: tuple[float, float], clip: float = 1.0) -> Optimizer:
-    """For everything after reading: AdamW on all parameters, no decay."""
-    return Optimizer([torch.optim.AdamW(model.parameters(), lr=lr, betas=betas, weight_decay=0.0)], clip)
+    """For everything after reading: AdamW on all parameters that are trained, no decay."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return Optimizer([torch.optim.AdamW(trained, lr=lr, betas=betas, weight_decay=0.0)], clip)

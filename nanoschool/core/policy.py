@@ -57,13 +57,13 @@ class Policy:
         Taken at each row's own temperature, so that a ratio compares like with like.
         """
         with torch.set_grad_enabled(grad):
-            self._charge(batch, passes=1, trained=0)
+            self._charge(batch, self.model.config.flops)
             return self._forward(batch.to(self.device))
 
     def predict(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """`logprobs`, and the likeliest token of each masked position (0 elsewhere), both (B, T), in one pass."""
         with torch.no_grad():
-            self._charge(batch, passes=1, trained=0)
+            self._charge(batch, self.model.config.flops)
             batch = batch.to(self.device)
             logits_NV, at = self._masked_logits(batch)
             blank_BT = torch.zeros(batch.tokens.shape, device=self.device)
@@ -73,13 +73,13 @@ class Policy:
     def whole(self, batch: Batch) -> Tensor:
         """Log-probabilities over the vocabulary at every masked position, (N, V), row by row."""
         with torch.no_grad():
-            self._charge(batch, passes=1, trained=0)
+            self._charge(batch, self.model.config.flops)
             return self._whole(batch.to(self.device))
 
     def distribution(self, batch: Batch, top_k: int) -> tuple[Tensor, Tensor]:
         """The `top_k` likeliest tokens at each position: (log-probabilities, tokens), both (B, T, k); entry 0 is empty."""
         with torch.no_grad():
-            self._charge(batch, passes=1, trained=0, scored=int(batch.lengths.sum()))
+            self._charge(batch, self.model.config.flops, scored=int(batch.lengths.sum()))
             batch = batch.to(self.device)
             logprobs_BTV = torch.log_softmax(
                 self.model.logits(self.model(batch.tokens)) / batch.temperatures[:, None, None], dim=-1
@@ -122,7 +122,7 @@ class Policy:
                 mini = batch.rows(index)
                 totals, value = mini.totals(), 0.0
                 for micro in mini.micro(self.micro_tokens):
-                    self._charge(micro, passes=3, trained=int(micro.mask.sum()))
+                    self._charge(micro, self.model.config.fitting, trained=int(micro.mask.sum()))
                     micro = micro.to(self.device)
                     with torch.autocast(self.model.cos.device.type, dtype, enabled=dtype != torch.float32):
                         part = loss(self._whole(micro) if whole else self._forward(micro), micro, totals)
@@ -165,10 +165,15 @@ class Policy:
     def _logprobs_of(tokens_N: Tensor, logits_NV: Tensor) -> Tensor:
         return -torch.nn.functional.cross_entropy(logits_NV, tokens_N, reduction="none")
 
-    def _charge(self, batch: Batch, passes: int, trained: int, scored: int | None = None) -> None:
-        """Bill `passes` forward passes; logits of the learned tokens, or of `scored`."""
+    def _charge(
+        self,
+        batch: Batch,
+        count: Callable[[int, int, int], float],
+        trained: int = 0,
+        scored: int | None = None,
+    ) -> None:
+        """Bill what `count` counts of a pass; logits of the learned tokens, or of `scored`."""
         lengths = batch.lengths.tolist()
         scored = int(batch.mask.sum()) if scored is None else scored
         attended = sum(n * (n + 1) // 2 for n in lengths)
-        flops = passes * self.model.config.flops(sum(lengths), attended, scored)
-        self.ledger.charge(flops=flops, tokens=sum(lengths), trained=trained)
+        self.ledger.charge(flops=count(sum(lengths), attended, scored), tokens=sum(lengths), trained=trained)

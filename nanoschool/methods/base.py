@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nanoschool.core.policy import Policy
+from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.rollout import stable_hash
 from nanoschool.types import Environment, Trajectory, UserError
 
@@ -79,6 +80,14 @@ class Method:
 
     def check_alone(self) -> None:
         """Raise UserError where, without a world, there is nothing to learn from; asked before anything is spent."""
+
+    def check_rows(self, tokenizer: Tokenizer, context: int) -> None:
+        """Raise UserError where a row of its file is longer than the context; asked before anything is spent."""
+
+    def held_out(self, learner: Learner, split: str) -> dict[str, list[float]]:
+        """What it is about, on rows of its file that it keeps back: a number a row, `loss` among them, the less the
+        better. {} where it has no file."""
+        return {}
 
     def begin(self, learner: Learner) -> None:
         """Set `learner.policy.optimizer`, None where no weight is to change; called once a stage, before a resumed

@@ -8,18 +8,17 @@ the learning rate rises at the start and falls to 0 over the budget.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from hashlib import sha256
 from pathlib import Path
-from random import Random
 from typing import ClassVar
 
-from nanoschool.core.chat import render
-from nanoschool.core.examples import Comparison, Example, read_examples
+from nanoschool.core.examples import Comparison, Example, Judged
 from nanoschool.core.policy import Policy
+from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.methods.base import Learner, Method, require, require_schedule
+from nanoschool.methods.dataset import MEASURED, epochs, fitting, read_file, read_split, unchanged
 from nanoschool.methods.material import trained
 from nanoschool.rollout import stable_hash
-from nanoschool.types import Environment, HasPairs, Message, Trajectory, UserError
+from nanoschool.types import Environment, HasPairs, Message, Trajectory
 
 
 @dataclass(frozen=True)
@@ -58,13 +57,18 @@ class Comparisons(Scheduled):
         if self.data is None:
             pairs_world(self, env)
         else:
-            read_file(self.data, self.reads)
+            read_split(self.data, self.reads, "train")
+
+    def check_rows(self, tokenizer: Tokenizer, context: int) -> None:
+        for row in read_file(self.data, self.reads) if self.data is not None else ():
+            for said in answers_of(row):
+                fitting(tokenizer, said, context, row.place)
 
     def check_alone(self) -> None:
         source = 'name a world that has some, env = "taste", or your data, a .jsonl'
         require(self.data is not None, self, f"has no comparisons to learn from: {source}")
         assert self.data is not None
-        read_file(self.data, self.reads)
+        read_split(self.data, self.reads, "train")
 
     def examples(self, learner: Learner) -> Sequence[Example]:
         """All that there are to learn from."""
@@ -72,7 +76,11 @@ class Comparisons(Scheduled):
             world = pairs_world(self, learner.env)
             return world_pairs(world, "train", self.known, learner.seed)  # ty: ignore[invalid-argument-type] (frozen)
         unchanged(learner, self.data)
-        return read_file(self.data, self.reads)
+        return read_split(self.data, self.reads, "train")
+
+    def kept(self, split: str) -> Sequence[Example]:
+        """What is measured of a file's rows that were kept back; nothing where there is no file."""
+        return read_split(self.data, self.reads, split)[:MEASURED] if self.data is not None else ()
 
     def collect(self, learner: Learner) -> list[Trajectory]:
         every = self.examples(learner)
@@ -91,13 +99,18 @@ def both(policy: Policy, row: Comparison, pair: int) -> tuple[Trajectory, Trajec
 def replied(policy: Policy, prompt: str, reply: str, weight: float, place: str) -> Trajectory:
     """A reply to a prompt as it is trained on. UserError names the place of one that the context has no room for."""
     notes = [Message("system", policy.prompt)] if policy.prompt else []
-    tokens, mask = render(policy.tokenizer, [*notes, Message("user", prompt), Message("assistant", reply)])
-    limit = policy.model.config.context
-    if len(tokens) > limit:
-        raise UserError(
-            f"{place}: has {len(tokens)} tokens, the context {limit}; shorten it, or widen the context"
-        )
-    return trained(tokens, mask, weight)
+    said = [*notes, Message("user", prompt), Message("assistant", reply)]
+    return trained(*fitting(policy.tokenizer, said, policy.model.config.context, place), weight)
+
+
+def answers_of(row: Example) -> list[list[Message]]:
+    """What a row holds, as conversations."""
+    if isinstance(row, Comparison):
+        replies = [row.chosen, row.rejected]
+    else:
+        assert isinstance(row, Judged), "a conversation is no comparison"
+        replies = [row.completion]
+    return [[Message("user", row.prompt), Message("assistant", reply)] for reply in replies]
 
 
 def pairs_world(method: Method, env: Environment | None) -> HasPairs:
@@ -114,31 +127,3 @@ def world_pairs(world: HasPairs, split: str, count: int, seed: int) -> Sequence[
     """A world's comparisons, the same for a run's every step and stage; worlds are frozen, so they are made once."""
     rows = world.pairs(split, count, seed=stable_hash(f"{seed}/pairs"))
     return tuple(Comparison(*row, place=f"pair {i} of {split}") for i, row in enumerate(rows))
-
-
-@lru_cache(maxsize=4)
-def read_file(path: Path, wanted: tuple[type, ...]) -> Sequence[Example]:
-    return tuple(read_examples(path, wanted))
-
-
-def unchanged(learner: Learner, path: Path) -> None:
-    """Raise UserError where a stage's file is no longer what the stage began with."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; restore it, or name another")
-    digest = sha256(path.read_bytes()).hexdigest()
-    if learner.state.setdefault("data", digest) != digest:
-        raise UserError(
-            f"{path}: has changed since the stage began; restore it, or give the run another --name"
-        )
-
-
-def epochs(size: int, count: int, learner: Learner, purpose: str) -> list[int]:
-    """The indices that a step takes of `size`: all in a random order, then all in another, and so on."""
-    taken, orders = [], {}
-    for position in range(learner.step * count, (learner.step + 1) * count):
-        epoch, at = divmod(position, size)
-        if epoch not in orders:
-            orders[epoch] = list(range(size))
-            Random(f"{learner.seed}/{learner.stage}/{purpose}/{epoch}").shuffle(orders[epoch])
-        taken.append(orders[epoch][at])
-    return taken

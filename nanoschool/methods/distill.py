@@ -16,7 +16,7 @@ from torch import Tensor
 from nanoschool.core import checkpoint
 from nanoschool.core.checkpoint import Broken
 from nanoschool.core.config import ModelConfig
-from nanoschool.core.model import GPT
+from nanoschool.core.lora import build
 from nanoschool.core.policy import Policy
 from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.methods.base import Learner, require
@@ -83,7 +83,7 @@ class Distill(Practice):
         except Broken as reason:
             require(False, self, f"teacher={self.teacher!r} must be whole: {reason}")
             raise
-        model = GPT(ModelConfig.from_hf(saved.config)).to(student.device).requires_grad_(False)
+        model = build(ModelConfig.from_hf(saved.config)).to(student.device).requires_grad_(False)
         model.load_state_dict(saved.weights, strict=not model.config.tied)
         return Policy(model, Tokenizer.load(saved.path), student.ledger, student.micro_tokens)
 

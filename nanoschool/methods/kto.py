@@ -17,7 +17,8 @@ from nanoschool.core.batch import Batch, Totals
 from nanoschool.core.examples import Comparison, Example, Judged
 from nanoschool.core.policy import Policy
 from nanoschool.methods.base import Learner, require, trapezoid
-from nanoschool.methods.comparisons import epochs, replied
+from nanoschool.methods.comparisons import replied
+from nanoschool.methods.dataset import epochs
 from nanoschool.methods.dpo import DPO
 from nanoschool.methods.pairwise import replies
 from nanoschool.types import Trajectory
@@ -58,6 +59,23 @@ class KTO(DPO):
         metrics = policy.fit(batch, loss, scale=scale) | {"lr": self.lr * scale, "baseline": z}
         good, rewards = torch.cat(seen, dim=1)
         return metrics | {"desirable": mean(rewards[good > 0]), "undesirable": mean(rewards[good == 0])}
+
+    def held_out(self, learner: Learner, split: str) -> dict[str, list[float]]:
+        """The loss of each reply against a baseline of 0, and whether the policy came to say a good one more, a bad one
+        less."""
+        rows = [judged for row in self.kept(split) for judged in apart(row)]
+        if not rows:
+            return {}
+        told: dict[str, list[float]] = {"loss": [], "accuracy": []}
+        for part in Batch.of([replied_to(learner.policy, row) for row in rows]).micro(
+            learner.policy.micro_tokens
+        ):
+            batch = self.seen_by_reference(learner, part)
+            said, good = replies(learner.policy.logprobs(batch).cpu(), batch), batch.weights.sum(1) > 0
+            losses = preference.kto(said.ratios, good, 0.0, self.beta)
+            told["loss"] += (torch.where(good, self.desirable, self.undesirable) * losses).tolist()
+            told["accuracy"] += ((self.reward(said) > 0) == good).float().tolist()
+        return told
 
     def baseline(self, learner: Learner, trajectories: list[Trajectory]) -> float:
         """z = max(0, mean of log π/π_ref over replies to other prompts of the batch); 0 where there are no other prompts."""

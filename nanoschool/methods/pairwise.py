@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nanoschool.core.batch import Batch, Totals
-from nanoschool.core.examples import Comparison
+from nanoschool.core.examples import Comparison, Example
 from nanoschool.core.optim import adamw
 from nanoschool.core.policy import Policy
 from nanoschool.methods.base import Learner, trapezoid
@@ -99,6 +99,29 @@ class Preference(Scheduled):
 @dataclass(frozen=True)
 class Pairwise(Comparisons, Preference):
     """A policy's loss on a finite set of comparisons."""
+
+    def held_out(self, learner: Learner, split: str) -> dict[str, list[float]]:
+        """The loss of each comparison, and whether the policy implies the chosen reply to be worth more."""
+        told: dict[str, list[float]] = {}
+        for batch in self.batches(learner, self.kept(split)):
+            said, (won, lost) = replies(learner.policy.logprobs(batch).cpu(), batch), sides(batch)
+            chosen, rejected = said.rows(won), said.rows(lost)
+            found = {
+                "loss": self.objective(chosen, rejected),
+                "accuracy": (torch.sign(self.reward(chosen) - self.reward(rejected)) + 1)
+                / 2,  # half for a tie
+            }
+            told = {name: told.get(name, []) + values.tolist() for name, values in found.items()}
+        return told
+
+    def batches(self, learner: Learner, rows: Sequence[Example]) -> list[Batch]:
+        """Comparisons in batches that a pass takes, with the reference's log-probabilities where there is one."""
+        pairs = [row for row in rows if isinstance(row, Comparison)]
+        if not pairs:
+            return []
+        batch = Batch.of([side for i, row in enumerate(pairs) for side in both(learner.policy, row, i)])
+        parts = batch.micro(learner.policy.micro_tokens)
+        return [self.seen_by_reference(learner, part) for part in parts]
 
 
 def replies(logprobs_BT: Tensor, batch: Batch) -> Replies:

@@ -18,9 +18,10 @@ from nanoschool.core.batch import Batch
 from nanoschool.core.examples import Comparison
 from nanoschool.core.optim import Optimizer
 from nanoschool.core.policy import Policy
-from nanoschool.core.reward_model import NAME, RewardModel
+from nanoschool.core.reward_model import NAME, RewardModel, plain
 from nanoschool.methods.base import Learner, require, trapezoid
-from nanoschool.methods.comparisons import Comparisons, both, epochs
+from nanoschool.methods.comparisons import Comparisons, both
+from nanoschool.methods.dataset import epochs
 from nanoschool.methods.pairwise import sides
 from nanoschool.types import Trajectory
 
@@ -87,6 +88,19 @@ class RewardModelling(Comparisons):
         some = [row for row in self.examples(learner)[:STANDARD] if isinstance(row, Comparison)]
         with learner.policy.ledger.account("standardise"):
             reward_model_of(learner).standardise(sides_of(learner.policy, some))
+
+    def held_out(self, learner: Learner, split: str) -> dict[str, list[float]]:
+        """The loss of each comparison under the members' mean, before it is standardised, and whether the chosen reply
+        scores higher."""
+        pairs = [row for row in self.kept(split) if isinstance(row, Comparison)]
+        if not pairs:
+            return {}
+        model = reward_model_of(learner)
+        scores_MB = model.scores(Batch.of([plain(side) for side in sides_of(learner.policy, pairs)]))
+        std_M1 = torch.stack([member.std for member in model.members]).cpu()[:, None]
+        found_P = ((scores_MB[:, ::2] - scores_MB[:, 1::2]) * std_M1).mean(0)
+        losses = preference.bradley_terry(found_P, torch.zeros_like(found_P))
+        return {"loss": losses.tolist(), "accuracy": ((found_P.sign() + 1) / 2).tolist()}
 
     def objective(self, chosen: Tensor, rejected: Tensor) -> Tensor:
         """−log σ(r_w − r_l) + c (r_w + r_l)², of scores, (P,)."""

@@ -46,6 +46,7 @@ def _body(run: Run) -> Iterator[str]:
     yield from _section("What it can do", _worlds(run))
     yield from _section("What practice changed", _gain(run))
     yield from _section("When the reward is learned", _judged(run))
+    yield from _section("On the file that it learned from", _held_out(run))
     yield from _section("How it learned", _learning(run))
     yield from _section("Does it read?", _gate(run))
     yield from _section("Does it know what it knows?", _unknowns(run))
@@ -154,6 +155,15 @@ def _judged(run: Run) -> Iterator[str]:
             yield f"<p>{text}</p>"
         yield from overoptimisation.words(run, stage)
         yield _figure(overoptimisation.of_run(run, stage), overoptimisation.caption(run, stage))
+
+
+def _held_out(run: Run) -> Iterator[str]:
+    if found := tables.held_out_table(run):
+        yield (
+            "<p>Rows with prompts that no stage learned from. Loss is what the method minimises; accuracy is the share of "
+            "rows whose better reply it holds to be better. 95 % intervals over rows.</p>"
+        )
+        yield found
 
 
 def _learning(run: Run) -> Iterator[str]:

@@ -115,3 +115,13 @@ def interval(s: Score, digits: int = 1) -> str:
     if s.low is None or s.high is None:
         return ""
     return f"[{100 * s.low:.{digits}f}, {100 * s.high:.{digits}f}]"
+
+
+def nats(value: float) -> str:
+    """A loss as "2.0341"."""
+    return f"{value:.4f}"
+
+
+def span(s: Score) -> str:
+    """ "[2.0112, 2.0570]" of a loss; empty where the summary states none."""
+    return "" if s.low is None or s.high is None else f"[{nats(s.low)}, {nats(s.high)}]"

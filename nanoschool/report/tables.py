@@ -4,7 +4,7 @@ from html import escape
 
 from nanoschool.ledger import Cost
 from nanoschool.report.reading import Run
-from nanoschool.report.scores import Score, best_format, interval, passk, percent, score, worlds
+from nanoschool.report.scores import Score, best_format, interval, nats, passk, percent, score, span, worlds
 
 COSTS = ("tokens", "sampled", "trained", "rollouts", "bits")  # of a ledger's account, beside its FLOPs
 
@@ -98,6 +98,28 @@ def kind_table(run: Run) -> str:
     rows = [row([escape(f"{w} · {k}"), *(cell(w, k, stage) for stage in run.stages)]) for w, k in kinds]
     heads = [stage_name(stage, ", best format") for stage in run.stages]
     return table(["kind of question", *heads], rows) if kinds else ""
+
+
+def held_out_table(run: Run) -> str:
+    """A row for every stage that was measured on a file of the user's: its loss and its accuracy there."""
+    found = {stage: run.summary.node("stages").node(stage).node("held_out") for stage in run.stages}
+    columns = [
+        name for name in ("loss", "accuracy") if any(score(node.node(name)) for node in found.values())
+    ]
+
+    def cell(stage: str, name: str) -> str:
+        s = score(found[stage].node(name))
+        if s is None:
+            return ""
+        mean, ends = (nats(s.mean), span(s)) if name == "loss" else (percent(s.mean), interval(s))
+        return f"{mean}<small>{ends}</small><small>n = {s.n or 0:,}</small>"
+
+    rows = [
+        row([stage_name(stage), *(cell(stage, name) for name in columns)])
+        for stage in run.stages
+        if found[stage]
+    ]
+    return table(["", *columns], rows) if columns else ""
 
 
 def gate_table(run: Run) -> str:
