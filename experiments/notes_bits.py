@@ -7,8 +7,9 @@ import argparse
 from pathlib import Path
 
 from nanoschool.envs.adapters.reward import Rewarded
+from nanoschool.envs.hidden import Hidden
 from nanoschool.envs.noted import Noted
-from nanoschool.envs.rules import Rules, grade
+from nanoschool.envs.rules import Rules
 from nanoschool.lab.bandwidth import Arm, Study
 from nanoschool.methods.notes import Notes
 from nanoschool.methods.notes_oracle import NotesOracle
@@ -31,7 +32,9 @@ NIGHTS = {"replay": Sleep(replay=16, max_tokens=32), "no replay": Sleep(replay=0
 
 
 def fraction(task, reply: str) -> float:
-    return grade(task, reply).info["fraction"]
+    """Of the entries asked or said, whichever are more: what pays for hits alone teaches never to stop."""
+    paid = Hidden().step_rewards(task, [reply])
+    return sum(paid) / max(len(paid), len(task.data["asked"]))
 
 
 if __name__ == "__main__":

@@ -82,7 +82,9 @@ def test_the_hidden_rule_is_told_nowhere_and_was_read_nowhere():
 
 def test_steps_are_paid_for_themselves():
     assert WORLD.step_rewards(attempt(REPLY, "").task, [REPLY]) == [1.0, 0.0, 0.0]
-    assert WORLD.step_rewards(attempt("", "").task, ["nonsense,"]) == [0.0]
+    assert WORLD.step_rewards(attempt("", "").task, ["nonsense,"]) == [0.0, 0.0]
+    assert WORLD.step_rewards(attempt(REPLY, "").task, [f"{NAME}: {FIRST}, {FIRST}"]) == [1.0, 0.0]
+    assert WORLD.steps(REPLY)[0] == REPLY.index(","), "going on is of the next entry"
     assert to_come([1.0, 0.0, 2.0], 1.0) == [3.0, 2.0, 2.0] and to_come([1.0, 0.0, 2.0], 0.0) == [
         1.0,
         0.0,

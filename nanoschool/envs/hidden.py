@@ -67,15 +67,14 @@ class Hidden(Notebook):
         return len(OUTPUTS) ** len(task.data["asked"])
 
     def steps(self, reply: str) -> list[int]:
-        """Offsets behind each entry, its comma included."""
-        return sorted(
-            {i + 1 for i, letter in enumerate(reply) if letter == ","} | ({len(reply)} if reply else set())
-        )
+        """Offsets behind each entry. The comma is of the entry that it begins: it says that the reply goes on."""
+        commas = {i for i, letter in enumerate(reply) if letter == "," and i}
+        return sorted(commas | ({len(reply)} if reply else set()))
 
     def step_rewards(self, task: Task, replies: Sequence[str]) -> list[float]:
-        """1 for each entry that is right at its place, else 0."""
+        """1 for each entry that is right at its place, else 0; so an entry too many is worth 0."""
         ends = self.steps(replies[-1])
-        said = [replies[-1][a:b].removesuffix(",") for a, b in zip([0, *ends], ends, strict=False)]
+        said = [replies[-1][a:b].removeprefix(",") for a, b in zip([0, *ends], ends, strict=False)]
         wanted = answer_of(task).split(",")
         return [float(at < len(wanted) and entry == wanted[at]) for at, entry in enumerate(said)]
 
