@@ -6,6 +6,7 @@ What we add: `replay` rows of the reading at a lower weight, so that what was re
 from dataclasses import dataclass
 
 from nanoschool.core.optim import adamw
+from nanoschool.methods import shown
 from nanoschool.methods.base import Learner, Method, require, require_schedule, require_weights, trapezoid
 from nanoschool.methods.material import demonstrations, reading
 from nanoschool.types import Trajectory
@@ -42,7 +43,7 @@ class SFT(Method):
 
     def fit(self, learner: Learner, trajectories: list[Trajectory]) -> dict[str, float]:
         scale = trapezoid(learner.progress, self.warmup, self.cooldown)
-        return learner.policy.fit(trajectories, scale=scale, dtype=learner.policy.fast) | {
+        return shown.fit(learner.policy, trajectories, scale=scale, dtype=learner.policy.fast) | {
             "lr": self.lr * scale
         }
 
