@@ -20,6 +20,7 @@ def near(values, golden, digits=6):
     assert list(values) == pytest.approx(golden, abs=0.6 * 10**-digits)
 
 
+@pytest.mark.golden
 def test_group_baselines():
     near(credit.leave_one_out(R2), [0.5, -0.166667, -0.833333, 0.5])
     near(credit.group_normalised([1, 0, 0, 1]), [0.866024, -0.866024, -0.866024, 0.866024])
@@ -29,6 +30,7 @@ def test_group_baselines():
 
 
 @pytest.mark.parametrize("rule", [credit.leave_one_out, credit.group_normalised])
+@pytest.mark.identities
 def test_a_group_of_one_and_equal_rewards_give_exactly_nothing(rule):
     assert rule([0.7]) == [0.0]
     for reward in (0.0, 0.1, 1 / 3, -1e9):  # the mean of three 0.1 is not 0.1
@@ -60,6 +62,7 @@ def ppo(aggregate) -> tuple[float, torch.Tensor]:
     return loss.item(), new.grad
 
 
+@pytest.mark.golden
 def test_ppo_clip():
     loss, grad = ppo(lambda x: (x * MASK).sum() / MASK.sum())
     assert loss == pytest.approx(-0.193246, abs=6e-7)
@@ -78,6 +81,7 @@ def test_the_sequence_mean_divides_by_the_whole_step():
     assert credit.sequence_mean_of_token_means(values, torch.zeros(4, 4).bool(), 0).item() == 0
 
 
+@pytest.mark.golden
 def test_reinforce_is_the_default_loss():
     weights = (ADVANTAGE * MASK).float()
     pad = torch.zeros(4, 1)
@@ -94,6 +98,7 @@ def test_reinforce_is_the_default_loss():
     assert loss.item() == pytest.approx(0.1, abs=1e-6)
 
 
+@pytest.mark.golden
 def test_kl_k3():
     new, reference = tensor([-1, -0.5, -2]), tensor([-1.2, -0.4, -1])
     near(credit.kl_k3(new, reference).tolist(), [0.018731, 0.005171, 0.718282])
@@ -102,6 +107,7 @@ def test_kl_k3():
     assert torch.isfinite(credit.kl_k3(tensor([-1e9, 0.0]), tensor([0.0, -1e9]))).all()
 
 
+@pytest.mark.identities
 def test_k3_is_unbiased_for_the_kl_divergence():
     """Against the exact sum over a vocabulary of five."""
     logits = torch.randn(2, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -21,6 +21,7 @@ def returns(
     return ReinforcePP(gamma=gamma, kl=kl).returns(attempt, [k1] * len(mask))
 
 
+@pytest.mark.golden
 def test_less_mean():
     near(credit.less_mean([1, 0, 0, 1]), [0.5, -0.5, -0.5, 0.5])
     assert credit.less_mean([0.1] * 3) == [0, 0, 0] == credit.less_mean([0.7] * 3), (
@@ -30,6 +31,7 @@ def test_less_mean():
     near(credit.less_mean(R2), [a * 3 / 4 for a in loo])  # unbiased up to G / (G − 1)
 
 
+@pytest.mark.golden
 def test_reinforce_pp_whitens_over_the_whole_batch():
     rows = [returns(mask, reward) for mask, reward in zip(MASK.tolist(), R2, strict=True)]
     got = whitened(rows, MASK.tolist())
@@ -37,6 +39,7 @@ def test_reinforce_pp_whitens_over_the_whole_batch():
         near(row, [golden * float(m) for m in mask])
 
 
+@pytest.mark.golden
 def test_reinforce_pp_returns():
     near(returns([1, 1, 1, 1], 1.0, gamma=0.9), [0.729, 0.81, 0.9, 1])
     near(returns([1, 1, 1, 0], 0.5, gamma=0.9), [0.405, 0.45, 0.5, 0])
@@ -58,6 +61,7 @@ def sequence_mean(x: torch.Tensor) -> torch.Tensor:
     return credit.sequence_mean_of_token_means(x, MASK, 4)
 
 
+@pytest.mark.golden
 def test_gspo():
     def objective(new):
         return credit.clipped(credit.sequence_ratio(new, OLD, MASK), ADVANTAGE, 0.2, 0.28)
@@ -78,6 +82,7 @@ def test_the_sequence_ratio_is_the_geometric_mean_of_the_tokens():
     assert torch.isfinite(credit.sequence_ratio(NEW + 1e4, OLD, MASK)).all()
 
 
+@pytest.mark.golden
 def test_cispo():
     def objective(new):
         return credit.truncated(credit.ratio(new, OLD), ADVANTAGE, new, 0.2, 0.28)
@@ -88,6 +93,7 @@ def test_cispo():
     assert loss_and_gradient(objective, sequence_mean)[0] == pytest.approx(0.033930, abs=6e-7)
 
 
+@pytest.mark.golden
 def test_the_token_mean_divides_by_the_whole_step():
     assert credit.token_mean(torch.ones(4, 4), MASK, 13).item() == pytest.approx(1)
     assert credit.token_mean(torch.ones(4, 4), MASK, 26).item() == pytest.approx(0.5)
@@ -98,6 +104,7 @@ def test_the_token_mean_divides_by_the_whole_step():
     )
 
 
+@pytest.mark.golden
 def test_overlong():
     assert credit.overlong(18000, 20480, 4096) == pytest.approx(-0.394531, abs=6e-7)
     assert credit.overlong(16384, 20480, 4096) == 0 == credit.overlong(1, 20480, 4096)

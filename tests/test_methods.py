@@ -198,6 +198,7 @@ def test_a_step_is_a_function_of_seed_stage_and_step(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.identities
 def test_a_method_resumes_bitwise(name):
     """It keeps nothing of its own: weights, optimizer, step and `learner.state` are all there is."""
     method = small(name)
@@ -239,6 +240,7 @@ CRITIC_FREE = [  # one number an attempt, from rewards alone; test_methods_steps
 
 @pytest.mark.parametrize("name", CRITIC_FREE)
 @pytest.mark.parametrize("env, reward", [(Fair(), 0.1), (Unscored(), 0.0)], ids=["equal", "unscored"])
+@pytest.mark.identities
 def test_equal_rewards_teach_nothing(name, env, reward):
     method = small(name)
     learner = learner_of(method, env)
@@ -252,6 +254,57 @@ def test_equal_rewards_teach_nothing(name, env, reward):
         assert metrics["skipped"] == 1.0 and metrics["reward"] == pytest.approx(reward)
     assert same(weights(learner.policy), before) and same(learner.policy.optimizer.state(), state)
     assert learner.policy.ledger.total().trained == 0
+
+
+TOLD_MORE = {  # than the reward: by a coin, a form, each other, a critic, a teacher, the oracle or the world, step by step
+    *(
+        "random_reward",
+        "format_reward",
+        "majority",
+        "ppo",
+        "distill",
+        "sleep",
+        "oracle_credit",
+        "step_reward",
+    ),
+    *("process_grpo", "review_reward", "review_pairs", "review_imitation"),
+}
+LEARNS_FROM_REWARD = [
+    name
+    for name in methods.describe()
+    if methods.load(name).needs_env and name not in TOLD_MORE | IN_THE_PROMPT
+]
+
+
+@pytest.mark.identities
+@pytest.mark.parametrize("name", LEARNS_FROM_REWARD)
+def test_on_equal_rewards_nobody_steps(name):
+    """Whatever it does with rewards that differ, what learns from them alone leaves weights and optimizer as they are."""
+    learner = learner_of(method := small(name), Fair())
+    before = learned(learner)
+    assert all(metrics["skipped"] == 1.0 for metrics in run(method, learner, 2))
+    assert same(learned(learner), before) and learner.policy.ledger.total().trained == 0
+
+
+@pytest.mark.identities
+@pytest.mark.parametrize("name", [n for n in methods.describe() if n not in LEAVES_THE_POLICY])
+def test_a_step_is_the_same_in_one_micro_batch_and_in_many(name, monkeypatch):
+    """Loss and gradient in float32, a row a pass or all rows in one; of the reward model: test_reward_model.py."""
+    monkeypatch.setattr(Policy, "fast", torch.float32)
+    found = []
+    for micro_tokens in (10**6, 1):
+        learner = learner_of(method := small(name))
+        learner.policy.micro_tokens = micro_tokens
+        assert learner.policy.optimizer is not None
+        beside = learner.policy.optimizer.beside
+        learner.policy.optimizer = recorder = Recorder(learner.policy.model)
+        recorder.beside = beside
+        (metrics,) = run(method, learner, 1)
+        found.append((metrics["loss"], recorder.gradients[0]))
+    (loss, gradient), (other_loss, other) = found
+    assert loss == pytest.approx(other_loss, rel=1e-4, abs=1e-6)
+    for parameter, value in gradient.items():
+        assert (value - other[parameter]).abs().max() <= 1e-3 * value.abs().max() + 1e-7, parameter
 
 
 @pytest.mark.parametrize("name", CRITIC_FREE)
@@ -301,6 +354,7 @@ def near(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
         assert gradient.abs().max() > 1e-4 and (gradient - other[name]).abs().max() < 1e-6, name
 
 
+@pytest.mark.identities
 def test_on_policy_grpo_has_reinforces_gradient_with_normalised_advantages():
     learner, useful, gradient = practise(GRPO(problems=3, samples=4, max_tokens=10, replay=0, kl=0.0))
     worth = [[w / sum(a.mask) / len(useful) for w in a.weights] for a in useful]  # Eq. 3's means
@@ -319,6 +373,7 @@ def test_grpos_kl_is_towards_the_reference(temperature):
     assert any((recorder.gradients[0][name] - plain[name]).abs().max() > 1e-4 for name in plain)
 
 
+@pytest.mark.identities
 def test_rloo_has_reinforces_gradient_with_leave_one_out_advantages():
     learner, useful, gradient = practise(RLOO(problems=3, samples=4, max_tokens=10, replay=0))
     tokens = sum(sum(a.mask) for a in useful)

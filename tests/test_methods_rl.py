@@ -49,6 +49,7 @@ def test_golden_losses(name, settings, golden):
     assert loss == pytest.approx(golden, abs=6e-7)
 
 
+@pytest.mark.golden
 def test_dr_grpo_is_the_mean_of_the_sums_over_the_longest():
     """2.12's seq-mean-token-sum, over a constant."""
     method, batch = methods.load("dr_grpo")(problems=2, samples=2, max_tokens=8), golden_batch()
@@ -67,6 +68,7 @@ def test_demonstrations_are_imitated_in_the_same_loss(name):
 
 
 @pytest.mark.parametrize("name", ["dr_grpo", "dapo", "gspo", "cispo", "reinforce_pp"])
+@pytest.mark.identities
 def test_on_policy_the_gradient_is_reinforces(name):
     method = small(name, replay=0, minibatches=1)
     learner, useful, gradient = practise(method)
@@ -79,6 +81,7 @@ def test_on_policy_the_gradient_is_reinforces(name):
 
 
 @pytest.mark.parametrize("name", ["rloo", "expert_iteration", *RATIO])
+@pytest.mark.identities
 def test_one_micro_batch_of_eight_is_eight_of_one(name):
     """Off policy, attempts and demonstrations, of unlike lengths."""
     policy, reference = tiny(context=64), tiny(context=64, seed=9)
@@ -107,6 +110,7 @@ def test_one_micro_batch_of_eight_is_eight_of_one(name):
     "name, world",
     [("reinforce_pp", Fair()), ("reinforce_pp", Unscored()), ("inverted_reward", Fair()), ("inverted_reward", Unscored())],
 )  # fmt: skip
+@pytest.mark.identities
 def test_equal_rewards_teach_nothing_here_either(name, world):
     learner = learner_of(method := small(name), world)
     assert learner.policy.optimizer is not None
@@ -304,6 +308,7 @@ def test_these_controls_never_read_the_reward(name):
     assert list(method.paid(learner, attempts)) == list(method.paid(learner, blind))
 
 
+@pytest.mark.identities
 def test_inverted_reward_is_rloos_mirror():
     learner = learner_of(method := small("inverted_reward"))
     attempts = method.collect(learner)

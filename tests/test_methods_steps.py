@@ -6,7 +6,7 @@ from zlib import crc32
 
 import pytest
 import torch
-from test_methods import Letters, Unscored, learner_of, near, reinforce, run
+from test_methods import NAMES, Letters, Unscored, learner_of, near, reinforce, run, small
 from tiny import SHORT, Calculator, Recorder, same, tiny, tokenizer, weights
 
 from nanoschool import methods
@@ -19,7 +19,6 @@ from nanoschool.methods.distill import Distill
 from nanoschool.methods.lesson import teach
 from nanoschool.methods.oracle_credit import OracleCredit
 from nanoschool.methods.ppo import PPO, critic_of
-from nanoschool.methods.practice import Practice
 from nanoschool.methods.process_credit import ProcessCredit
 from nanoschool.methods.self_distill import SelfDistill, average_of, shown
 from nanoschool.methods.step_reward import StepReward, first_wrong_token
@@ -251,6 +250,7 @@ def test_credit_is_whitened_over_the_sampled_tokens(kind):
 
 
 @pytest.mark.parametrize("env, reward", [(Same(), 0.1), (Unscored(), 0.0)], ids=["equal", "unscored"])
+@pytest.mark.identities
 def test_equal_rewards_have_no_step_credit(env, reward):
     method = ProcessCredit(**SIZES)
     learner = learner_of(method, env)
@@ -262,17 +262,13 @@ def test_equal_rewards_have_no_step_credit(env, reward):
 
 # -- what the oracle says ----------------------------------------------------------------------------------------------
 
-BLIND = [
-    name
-    for name in methods.describe()
-    if issubclass(methods.load(name), Practice) and HasOracle not in methods.load(name).learns_from
-]
+BLIND = [name for name in NAMES if HasOracle not in methods.load(name.values[0]).learns_from]
 
 
 @pytest.mark.parametrize("name", BLIND)
+@pytest.mark.identities
 def test_who_must_not_see_the_oracle_never_asks(name):
-    kind = methods.load(name)
-    run(method := kind(**SIZES), learner_of(method, Sealed()), 2)
+    run(method := small(name), learner_of(method, Sealed()), 2)
 
 
 @pytest.mark.parametrize("kind", [OracleCredit, StepReward])
@@ -334,6 +330,7 @@ def ppo(**settings) -> PPO:
     return PPO(**(SIZES | {"epochs": 1, "minibatches": 1, "kl": 0.0} | settings))
 
 
+@pytest.mark.identities
 def test_ppo_begins_as_reinforce_with_discounted_rewards():
     """The critic knows nothing yet, so A_t is λ^(T − t) R, whitened; on policy the clip does nothing."""
     method = ppo(lam=0.9)
@@ -410,6 +407,7 @@ def test_the_critic_is_saved_with_the_optimizer_and_billed():
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
+@pytest.mark.identities
 def test_a_student_has_nothing_to_learn_from_itself(beta):
     method = Distill(**SIZES, beta=beta)
     learner = learner_of(method)
@@ -421,6 +419,7 @@ def test_a_student_has_nothing_to_learn_from_itself(beta):
 
 
 @pytest.mark.parametrize("kind", [Distill, SelfDistill])
+@pytest.mark.identities
 def test_a_lesson_is_the_same_in_one_micro_batch_and_in_many(kind):
     gradients = []
     for micro_tokens in (10_000, 1):

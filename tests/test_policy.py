@@ -41,6 +41,7 @@ def gradients(
 
 @pytest.mark.parametrize("loss", [weighted_nll, GRPO(kl=0.1).loss], ids=["weighted_nll", "grpo"])
 @pytest.mark.parametrize("micro_tokens", [1, 60, 100])
+@pytest.mark.identities
 def test_one_micro_batch_of_eight_is_eight_of_one(loss, micro_tokens):
     assert len(experience(tiny()).micro(1)) == 8 and len(experience(tiny()).micro(10_000)) == 1
     value, whole = gradients(loss, 10_000)
@@ -52,6 +53,7 @@ def test_one_micro_batch_of_eight_is_eight_of_one(loss, micro_tokens):
 
 
 @pytest.mark.parametrize("loss", [weighted_nll, GRPO(kl=0.1).loss], ids=["weighted_nll", "grpo"])
+@pytest.mark.identities
 def test_padding_changes_nothing(loss):
     batch = experience(tiny())
 

@@ -75,6 +75,7 @@ def test_golden_through_the_methods():
 # Identities
 
 
+@pytest.mark.identities
 def test_at_its_reference_dpo_is_ln_2_and_its_margin_0():
     method = methods.load("dpo")(pairs=6)
     learner = learner_of(method)
@@ -87,6 +88,7 @@ def test_at_its_reference_dpo_is_ln_2_and_its_margin_0():
     assert preference.ipo(U, U, 0.5).item() == 1.0
 
 
+@pytest.mark.identities
 def test_cdpo_without_flips_is_dpo_and_stops_where_it_is_as_sure_as_the_labels():
     assert torch.equal(preference.cdpo(U, V, 0.1, 0.0), preference.dpo(U, V, 0.1))
     margin = tensor(math.log(0.9 / 0.1) / 0.1, requires_grad=True)
@@ -124,6 +126,7 @@ def test_kto_raises_the_desirable_and_lowers_the_undesirable():
 
 
 @pytest.mark.parametrize("name", ALL)
+@pytest.mark.identities
 def test_one_micro_batch_of_eight_equals_eight_of_one(name):
     """With replies of unequal lengths, away from the reference."""
     told = []

@@ -102,6 +102,7 @@ def test_a_pass_is_billed_without_logits_and_a_step_as_three():
 
 
 @pytest.mark.parametrize("members", [1, 2])
+@pytest.mark.identities
 def test_one_micro_batch_of_eight_equals_eight_of_one(members):
     told = []
     for micro_tokens in (10**6, 1):

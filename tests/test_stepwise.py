@@ -62,6 +62,7 @@ def test_gae_identities(seed):
     assert all(not x[t] for x in (monte_carlo, td, blind) for t in range(T) if not mask[t])
 
 
+@pytest.mark.golden
 def test_step_advantages_golden_and_sum():
     near(step_advantages([0.3, 0.6, 0.2], 1.0), [0.3, -0.4, 0.8])
     rng = random.Random(0)

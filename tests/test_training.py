@@ -3,11 +3,14 @@
 import json
 import shutil
 import signal
+from dataclasses import fields
 from pathlib import Path
 
 import forked
 import pytest
 
+from nanoschool import methods
+from nanoschool.methods.comparisons import Comparisons
 from nanoschool.settings import differences, load_run
 from nanoschool.training import training
 from nanoschool.types import UserError
@@ -193,3 +196,43 @@ def test_the_run_of_another_start_is_not_gone_on_with(whole: tuple[Path, forked.
     assert done.status == 2 and "start.path" in done.err and "give this one another --name" in done.err
     with pytest.raises(UserError, match="is no name of a folder"):
         training("rloo", [*ARGS[2:], "--name", "a/b", "--runs-dir", str(run.parent)])
+
+
+SIZES = {"problems": 3, "samples": 4, "max_tokens": 12, "pairs": 4, "rows": 4, "forks": 2, "replay": 2}
+
+
+@pytest.mark.soak
+@pytest.mark.identities
+@pytest.mark.parametrize("name", methods.describe())
+def test_each_method_killed_goes_on_to_the_same_bits(name: str, runs: Path, tmp_path: Path) -> None:
+    """Killed at a quarter, a half and three quarters of what it does to its folder."""
+    kind = methods.load(name)
+    env = "taste" if issubclass(kind, Comparisons) else "chain"
+    flags = [
+        f"--method.{key.replace('_', '-')}={n}"
+        for key, n in SIZES.items()
+        if key in {f.name for f in fields(kind)}
+    ]
+    flags += [f"--method.teacher={runs / 'nano'}:sft"] if kind.needs_teacher else []
+    flags += [
+        "--check",
+        "2",
+        "--save",
+        "1",
+        "--threads",
+        "1",
+        "--from",
+        str(runs / "nano") + ":sft",
+        "--name",
+        "it",
+    ]
+    args = ["train", name, "--env", env, "--budget", "tokens=4000", *LITTLE.split(), *flags, "--runs-dir"]
+    counted = forked.command([*args, str(tmp_path / "whole")], forked.Trouble("/it/"))
+    assert counted.status == 0, counted.err
+    expected = forked.told(tmp_path / "whole" / "it")
+    for share in (0.25, 0.5, 0.75):
+        mine = str(tmp_path / str(share))
+        killed = forked.command([*args, mine], forked.Trouble("/it/", int(counted.touches * share)))
+        assert killed.status == -signal.SIGKILL
+        assert forked.command([*args, mine]).status == 0
+        assert forked.told(Path(mine) / "it") == expected, share

@@ -240,7 +240,8 @@ def test_looking_changes_no_weight_and_is_billed(name):
     try:
         rows = credited(b, name)
     except UserError as reason:
-        assert "does not learn from attempts" in str(reason) and b.policy.ledger.total() == spent
+        assert "does not learn from attempts" in str(reason) or "other texts than the attempts" in str(reason)
+        assert same(weights(b.policy), before) and b.policy.ledger.total().trained == spent.trained
         return
     assert all(len(row) == len(t.tokens) for row, t in zip(rows, b.attempts, strict=True))
     assert not any(
@@ -259,7 +260,7 @@ def test_a_split_step_pushes_as_a_whole_one():
     assert np.allclose(np.concatenate(whole), np.concatenate(credited(b, "grpo")), atol=1e-5)
     watched = Watched(b.policy)
     watched.fit(b.attempts)
-    assert not watched.pushes, "others' batches are let by"
+    assert not watched.pushes and watched.others == 1, "others' batches are let by"
     watched.fit(numbered(b.attempts)[2:3])
     assert list(watched.pushes) == [2]
 

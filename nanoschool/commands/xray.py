@@ -11,7 +11,7 @@ from tyro.conf import arg
 
 from nanoschool import envs, methods
 from nanoschool.options import parse
-from nanoschool.places import existing_run, finished_stage, writable
+from nanoschool.places import writable
 from nanoschool.types import Environment, UserError
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ class XRay:
     """One lucky attempt under every method, token by token, beside the true advantage; and each method's marks over many."""
 
     start: Annotated[str, arg(name="from")] = (
-        ""  # whose attempts: RUN or RUN:STAGE (the last one, unless given)
+        ""  # whose attempts: RUN, RUN:STAGE, or a folder of Qwen3 or Llama weights
     )
     env: str = "steps"  # a world whose replies have steps
     methods: tuple[str, ...] = ()  # all that learn from attempts, unless given
-    teacher: str = ""  # RUN:STAGE, for methods that need one
+    teacher: str = ""  # as --from, for methods that need one
     problems: int = 16  # attempted, of the train split
     samples: int = 8  # attempts at each: the group
     forks: int = 200  # rollouts from the start of every step: what the truth's error comes from
@@ -55,7 +55,7 @@ def look(args: Sequence[str]) -> int:
     for name in options.methods:
         methods.load(name)
     if not options.start:
-        raise UserError(f"{USAGE}: whose attempts? Say --from RUN or --from RUN:STAGE")
+        raise UserError(f"{USAGE}: whose attempts? Say --from RUN, RUN:STAGE or FOLDER")
     env = envs.load(options.env)
     from nanoschool.core.files import write_atomic
     from nanoschool.lab.credited import Sizes
@@ -86,14 +86,15 @@ def look(args: Sequence[str]) -> int:
 
 
 def opened(start: str, runs_dir: Path, env: str) -> "tuple[Policy, Environment]":
-    """The policy that RUN or RUN:STAGE names, and the world with the settings that the run has for it."""
-    from nanoschool.run import load_policy
-    from nanoschool.settings import load_run
+    """The policy that `start` names, and the world with the settings that its run has for it."""
+    from nanoschool.core.device import choose
+    from nanoschool.ledger import Ledger
+    from nanoschool.start import find_start, open_weights
 
-    name, _, stage = start.partition(":")
-    folder = existing_run(runs_dir, name)
-    there, _ = finished_stage(folder, stage or None)
-    return load_policy(folder, there), load_run(folder).worlds.get(env) or envs.load(env)
+    origin = find_start(start, runs_dir)
+    there = origin.settings.worlds if origin.settings else {}
+    policy = open_weights(Path(origin.start.path), origin.model.context, Ledger(), choose().device, say)
+    return policy, there.get(env) or envs.load(env)
 
 
 def say(line: str) -> None:

@@ -69,6 +69,7 @@ def credited(bench: Bench, name: str) -> Credit:
         for _ in range(bench.sizes.critic_steps):
             method.step(learner)
             learner.step += 1
+        watched.others = 0
     shown = numbered(bench.attempts)
     if isinstance(method, Practice):
         method.credit(learner, shown)
@@ -77,6 +78,8 @@ def credited(bench: Bench, name: str) -> Credit:
         shown = [t for t in shown if t.pair is not None]
     if shown:
         method.fit(learner, shown)
+    if watched.others:
+        raise UserError(f"method {name}: learns from other texts than the attempts as they are")
     return [watched.pushes.get(i, [0.0] * len(t.tokens)) for i, t in enumerate(bench.attempts)]
 
 

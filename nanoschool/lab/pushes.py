@@ -23,13 +23,14 @@ NUMBER = "attempt"  # the per-token array that says which attempt a row of a bat
 class Watched(Policy):
     """A policy whose `fit` notes the pushes, one number a token by attempt, in place of a step.
 
-    Batches of others than `numbered` attempts are let by.
+    Batches of others than `numbered` attempts are let by, and counted.
     """
 
     def __init__(self, policy: Policy) -> None:
         super().__init__(policy.model, policy.tokenizer, policy.ledger, policy.micro_tokens)
         self.prompt = policy.prompt
         self.pushes: dict[int, list[float]] = {}
+        self.others = 0
 
     def fit(
         self,
@@ -45,10 +46,16 @@ class Watched(Policy):
     ) -> dict[str, float]:
         batch = data if isinstance(data, Batch) else Batch.of(data)
         totals = batch.totals()
-        for micro in batch.micro(self.micro_tokens) if NUMBER in batch.extra else ():
-            seen = self.whole(micro) if whole else self.logprobs(micro)
+        self.others += NUMBER not in batch.extra
+        for micro in batch.micro(self.micro_tokens):
+            seen = (self.whole(micro) if whole else self.logprobs(micro)).requires_grad_()
             micro = micro.to(self.device)
-            (slope,) = torch.autograd.grad(loss(seen.requires_grad_(), micro, totals), seen)
+            objective = loss(
+                seen, micro, totals
+            )  # methods watch their own loss, so it is asked of others too
+            if NUMBER not in micro.extra:
+                continue
+            (slope,) = torch.autograd.grad(objective, seen)
             push_BT = -totals.tokens * (said(slope, seen.detach(), micro) if whole else slope)
             numbers = micro.extra[NUMBER][:, 0].long().tolist()
             for number, row, length in zip(numbers, push_BT.tolist(), micro.lengths.tolist(), strict=True):

@@ -102,6 +102,10 @@ class Method:
         """Fill in each trajectory's weights; returns metrics."""
         raise TypeError(f"{type(self).__name__} defines no credit()")
 
+    def offered(self, learner: Learner, trajectories: list[Trajectory]) -> float:
+        """The bits of the signal that `credit` took in; what is shown as text is billed where it is fitted."""
+        return 0.0
+
     def fit(self, learner: Learner, trajectories: list[Trajectory]) -> dict[str, float]:
         """Change the weights by what the tokens are worth."""
         raise TypeError(f"{type(self).__name__} defines no fit()")
@@ -114,6 +118,9 @@ class Method:
         earned = pay(learner, trajectories) if learner.judge else {}
         with learner.policy.ledger.account("credit"):
             metrics = self.credit(learner, trajectories)
+        if offered := self.offered(learner, trajectories):
+            with learner.policy.ledger.account("signal"):
+                learner.policy.ledger.charge(bits=offered)
         if learner.judge:  # `reward` is the world's own, `paid` what is learned from
             metrics = {"paid": metrics.pop("reward"), **earned, **metrics}
         with learner.policy.ledger.account("fit"):

@@ -8,11 +8,15 @@ another way is still a context for `self_distill` and a note for `notes`, but no
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import log
 
+from nanoschool import bits
+from nanoschool.core.batch import Batch
 from nanoschool.core.chat import render
 from nanoschool.core.policy import Policy
 from nanoschool.core.row import Row
 from nanoschool.core.tokenizer import Tokenizer
+from nanoschool.ledger import Ledger
 from nanoschool.methods.base import Learner, Method, require
 from nanoschool.methods.stepped import characters, turns
 from nanoschool.rollout import alone, stable_hash
@@ -71,7 +75,28 @@ def reviewed(learner: Learner, attempts: list[Trajectory], share: float) -> list
             written = write(learner.policy, asks, learner.draw_seed("reviews"))
         for t, text in zip(own, written, strict=True):
             t.feedback = text.strip()
+    heard = [t for t in attempts if not any(t is mine for mine in own)]
+    with learner.policy.ledger.account("review"):
+        learner.policy.ledger.charge(bits=offered(learner.policy, heard))
     return attempts
+
+
+def offered(policy: Policy, reviewed: Sequence[Trajectory]) -> float:
+    """Bits of what the world says of some attempts: of which ones it says anything, and −log2 p of its words.
+
+    p is the policy's, behind the attempt itself; words that the context has no room for are not counted. The pass is the
+    meter's own: who learns from the words has no need of it, so it is not billed.
+    """
+    silence = len(reviewed) * bits.entropy([not t.feedback for t in reviewed])
+    meter = Policy(policy.model, policy.tokenizer, Ledger(), policy.micro_tokens)
+    rows = []
+    for t in reviewed:
+        words = policy.tokenizer.encode(f"\n{t.feedback}") if t.feedback else []
+        tokens = [*t.tokens, *words][: policy.model.config.context]
+        mask = [i >= len(t.tokens) for i in range(len(tokens))]
+        if any(mask):
+            rows.append(Trajectory(tokens, mask, [0.0] * len(tokens), [0.0] * len(tokens)))
+    return silence - (float(meter.logprobs(Batch.of(rows)).sum()) / log(2) if rows else 0.0)
 
 
 def told(env: Environment, task: Task, replies: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ What we changed from the paper: the student samples everything (λ = 1), at the 
 """
 
 from dataclasses import dataclass
+from math import log
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,7 +23,7 @@ from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.methods.base import Learner, require
 from nanoschool.methods.lesson import teach
 from nanoschool.methods.practice import Practice, measures
-from nanoschool.stepwise import generalised_jsd
+from nanoschool.stepwise import generalised_jsd, kl
 from nanoschool.types import Environment, Trajectory
 
 
@@ -67,11 +68,22 @@ class Distill(Practice):
             trajectory.weights = [float(sampled) for sampled in trajectory.mask]
         return measures(trajectories)
 
+    def offered(self, learner: Learner, trajectories: list[Trajectory]) -> float:
+        """What the teacher says is billed as it is taught."""
+        return 0.0
+
     def update(
         self, learner: Learner, useful: list[Trajectory], kept: list[Trajectory], scale: float
     ) -> dict[str, float]:
         assert learner.teacher is not None, "begin() sets it"
-        return teach(learner.policy, learner.teacher, useful, useful, kept, self.divergence, scale)
+        ledger = learner.policy.ledger
+
+        def told(student_NV: Tensor, teacher_NV: Tensor) -> Tensor:
+            """KL(T‖S) is the most that the student can take up."""
+            ledger.charge(bits=float(kl(teacher_NV, student_NV.detach()).sum()) / log(2))
+            return self.divergence(student_NV, teacher_NV)
+
+        return teach(learner.policy, learner.teacher, useful, useful, kept, told, scale)
 
     def divergence(self, student_NV: Tensor, teacher_NV: Tensor) -> Tensor:
         return generalised_jsd(student_NV, teacher_NV, self.beta)

@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nanoschool import bits
 from nanoschool.core.memo import Memo
 from nanoschool.methods.base import Learner, require
-from nanoschool.methods.critique import write
+from nanoschool.methods.critique import offered, write
 from nanoschool.methods.notes import Notes
 from nanoschool.methods.playbook import Playbook, form_of
 from nanoschool.rollout import alone, rollout
@@ -132,6 +133,8 @@ class System:
             play=alone(learner.env, learner.env.play),
         )
         learner.policy.prompt = before
+        paid = bits.of_groups([0] * len(attempts), [t.rewards for t in attempts])
+        learner.policy.ledger.charge(bits=paid + offered(learner.policy, attempts))
         return [
             {"task": {"world": task.world, "problem": task.problem, "data": dict(task.data)},
              "replies": t.replies, "reward": float(t.rewards or 0.0), "feedback": t.feedback}

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from nanoschool import preference
+from nanoschool import bits, preference
 from nanoschool.core.batch import Batch, Totals
 from nanoschool.core.examples import Comparison, Example, Judged
 from nanoschool.core.policy import Policy
@@ -58,6 +58,7 @@ class KTO(DPO):
         scale = trapezoid(learner.progress, self.warmup, self.cooldown)
         metrics = policy.fit(batch, loss, scale=scale) | {"lr": self.lr * scale, "baseline": z}
         good, rewards = torch.cat(seen, dim=1)
+        policy.ledger.charge(bits=sum(map(bits.of_label, rewards.tolist())))
         return metrics | {"desirable": mean(rewards[good > 0]), "undesirable": mean(rewards[good == 0])}
 
     def held_out(self, learner: Learner, split: str) -> dict[str, list[float]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import log
 
 import torch
 from torch import Tensor
@@ -18,7 +19,10 @@ Divergence = Callable[
 @dataclass(frozen=True)
 class Lesson:
     """A loss for `Policy.fit(whole=True)`: the divergence at every learned token that the teacher sees, in its contexts;
-    imitation of the others. The teacher's passes are billed in an account of its own."""
+    imitation of the others. The teacher's passes are billed in an account of its own.
+
+    The bits of what is imitated are billed; whether a teacher tells anything new, its method knows.
+    """
 
     teacher: Policy
     contexts: (
@@ -33,11 +37,14 @@ class Lesson:
         seen_N = rows[of_N] >= 0
         own_N = logprobs_NV.gather(1, batch.tokens[batch.mask][:, None])[:, 0]
         per_token_N = -batch.weights[batch.mask] * own_N
+        nats = -own_N.detach()[~seen_N].sum()
         if len(taught):
             with self.teacher.ledger.account("teacher"):
                 teacher_NV = self.teacher.whole(self.contexts.rows(rows[taught].long().cpu()))
-            divergence = self.divergence(logprobs_NV[seen_N], teacher_NV.to(logprobs_NV.device))
+            teacher_NV = teacher_NV.to(logprobs_NV.device)
+            divergence = self.divergence(logprobs_NV[seen_N], teacher_NV)
             per_token_N = per_token_N.index_put((seen_N,), divergence * batch.weights[batch.mask][seen_N])
+        self.teacher.ledger.charge(bits=float(nats) / log(2))
         return per_token_N.sum() / max(totals.tokens, 1)
 
 

@@ -16,6 +16,10 @@ from nanoschool.types import Trajectory
 
 @dataclass(frozen=True)
 class Majority(Proxy):
+    def offered(self, learner: Learner, trajectories: list[Trajectory]) -> float:
+        """Nobody tells it anything: what it pays follows from its own attempts."""
+        return 0.0
+
     def paid(self, learner: Learner, trajectories: list[Trajectory]) -> list[float]:
         groups: dict[int, list[int]] = {}
         for i, trajectory in enumerate(trajectories):

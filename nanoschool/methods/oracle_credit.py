@@ -7,12 +7,14 @@ is never above 0, except by luck. The oracle is outside the ledger: the world kn
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import ClassVar
 
+from nanoschool import bits
 from nanoschool.methods.base import Learner, require
 from nanoschool.methods.stepped import Stepped
 from nanoschool.rollout import State
-from nanoschool.types import Environment, HasOpponent, HasOracle
+from nanoschool.types import Environment, HasOpponent, HasOracle, Trajectory
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,21 @@ class OracleCredit(Stepped):
             f"world {env.name!r} has other seats, whose replies its oracle needs; practise in another",
         )
 
+    def offered(self, learner: Learner, trajectories: list[Trajectory]) -> float:
+        """Of the course of each attempt's credit, predicted by the shares of its group."""
+        told = [None if t.rewards is None else course(t) for t in trajectories]
+        return bits.of_groups([t.group for t in trajectories], told)
+
     def values(self, learner: Learner, states: Sequence[State]) -> list[float]:
         env, tokenizer = learner.env, learner.policy.tokenizer
         assert isinstance(env, HasOracle), "check() asks for it"
         return [env.oracle(s.task, s.replies, tokenizer.decode(s.begun)).value for s in states]
+
+
+def course(t: Trajectory) -> tuple[float, ...]:
+    """The credit from step to step, whatever the number of tokens that share it."""
+    sampled = (w for w, m in zip(t.weights, t.mask, strict=True) if m)
+    return tuple(round(weight, 6) for weight, _ in groupby(sampled))
 
 
 METHOD = OracleCredit

@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from nanoschool import bits
 from nanoschool.core.batch import Batch, Totals
 from nanoschool.core.examples import Comparison, Example
 from nanoschool.core.optim import adamw
@@ -54,6 +55,10 @@ class Preference(Scheduled):
         """What the method implies each reply to be worth, (B,)."""
         raise TypeError(f"{type(self).__name__} defines no reward()")
 
+    def offered_by(self, margins: Sequence[float]) -> float:
+        """Bits of the labels of comparisons with these margins: 1 each at most, less where its margin foretells it."""
+        return sum(map(bits.of_label, margins))
+
     def begin(self, learner: Learner) -> None:
         learner.policy.optimizer = adamw(learner.policy.model, self.lr, betas=(0.9, self.beta2))
 
@@ -70,7 +75,9 @@ class Preference(Scheduled):
 
         scale = trapezoid(learner.progress, self.warmup, self.cooldown)
         metrics = learner.policy.fit(batch, loss, scale=scale) | {"lr": self.lr * scale}
-        watched = torch.cat(seen, dim=1).mean(1).tolist()
+        watched_4P = torch.cat(seen, dim=1)
+        learner.policy.ledger.charge(bits=self.offered_by(watched_4P[1].tolist()))
+        watched = watched_4P.mean(1).tolist()
         return metrics | dict(zip(("accuracy", "margin", "chosen", "rejected"), watched, strict=True))
 
     def watched(self, chosen: Replies, rejected: Replies) -> Tensor:

@@ -7,8 +7,10 @@ little replay of demonstrations so that other skills stay. Where no attempt has 
 from dataclasses import dataclass
 from typing import ClassVar
 
+from nanoschool import bits
 from nanoschool.core.optim import adamw
 from nanoschool.credit import zero_variance
+from nanoschool.methods import shown
 from nanoschool.methods.base import Learner, Method, require, require_schedule, require_weights, trapezoid
 from nanoschool.methods.material import demonstrations
 from nanoschool.rollout import alone, rollout
@@ -74,6 +76,10 @@ class Practice(Method):
             trajectory.weights = [advantage if sampled else 0.0 for sampled in trajectory.mask]
         return measures(trajectories)
 
+    def offered(self, learner: Learner, trajectories: list[Trajectory]) -> float:
+        """Of the rewards, each predicted by the shares of its group."""
+        return bits.of_groups([t.group for t in trajectories], [t.rewards for t in trajectories])
+
     def fit(self, learner: Learner, trajectories: list[Trajectory]) -> dict[str, float]:
         useful = [t for t in trajectories if any(t.weights)]
         if not useful:
@@ -86,7 +92,7 @@ class Practice(Method):
         self, learner: Learner, useful: list[Trajectory], kept: list[Trajectory], scale: float
     ) -> dict[str, float]:
         """One optimizer step on attempts that have an advantage, and on what is replayed."""
-        return learner.policy.fit(useful + kept, scale=scale)
+        return shown.fit(learner.policy, useful + kept, scale=scale)
 
 
 def measures(trajectories: list[Trajectory]) -> dict[str, float]:

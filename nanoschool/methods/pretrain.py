@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from nanoschool.core.optim import muon_adamw
+from nanoschool.methods import shown
 from nanoschool.methods.base import Learner, Method, require, require_schedule, trapezoid
 from nanoschool.methods.material import reading
 from nanoschool.types import Trajectory
@@ -42,7 +43,7 @@ class Pretrain(Method):
 
     def fit(self, learner: Learner, trajectories: list[Trajectory]) -> dict[str, float]:
         scale = trapezoid(learner.progress, self.warmup, self.cooldown)
-        return learner.policy.fit(trajectories, scale=scale, dtype=learner.policy.fast) | {
+        return shown.fit(learner.policy, trajectories, scale=scale, dtype=learner.policy.fast) | {
             "lr": self.lr * scale
         }
 

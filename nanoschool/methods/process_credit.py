@@ -10,6 +10,7 @@ what comes after `most_steps` steps is one step, where the authors' code gives i
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nanoschool import bits
 from nanoschool.methods.base import Learner, require
 from nanoschool.methods.stepped import Stepped
 from nanoschool.rollout import State, alone, resume
@@ -51,6 +52,7 @@ class ProcessCredit(Stepped):
                         f"world {learner.env.name!r} scored an attempt and not its forks; it must do both"
                     )
                 rewards[fork.group].append(fork.rewards)
+            learner.policy.ledger.charge(bits=sum(len(some) * bits.entropy(some) for some in rewards))
         return [some[0] if min(some) == max(some) else sum(some) / len(some) for some in rewards]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from nanoschool import bits
 from nanoschool.credit import group_normalised
 from nanoschool.methods.base import Learner, require
 from nanoschool.methods.practice import Practice, measures
@@ -27,6 +28,13 @@ class ProcessGRPO(Practice):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(0 <= self.discount <= 1, self, f"discount={self.discount} must be from 0 to 1")
+
+    def offered(self, learner: Learner, trajectories: list[Trajectory]) -> float:
+        """Of all step rewards of an attempt, predicted by the shares of its group."""
+        env = learner.env
+        assert isinstance(env, HasStepRewards), "check() asks for it"
+        paid = [tuple(env.step_rewards(t.task, t.replies)) if t.task else None for t in trajectories]
+        return bits.of_groups([t.group for t in trajectories], paid)
 
     def credit(self, learner: Learner, trajectories: list[Trajectory]) -> dict[str, float]:
         env, tokenizer = learner.env, learner.policy.tokenizer

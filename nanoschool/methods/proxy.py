@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from nanoschool import bits
 from nanoschool.methods.base import Learner
 from nanoschool.methods.rloo import RLOO
 from nanoschool.types import Trajectory
@@ -19,6 +20,10 @@ class Proxy(RLOO):
     def paid(self, learner: Learner, trajectories: list[Trajectory]) -> Sequence[float | None]:
         """In the world's place; None is unscorable."""
         raise TypeError(f"{type(self).__name__} defines no paid()")
+
+    def offered(self, learner: Learner, trajectories: list[Trajectory]) -> float:
+        """Of what is paid in the reward's place."""
+        return bits.of_groups([t.group for t in trajectories], self.paid(learner, trajectories))
 
     def credit(self, learner: Learner, trajectories: list[Trajectory]) -> dict[str, float]:
         paid = list(self.paid(learner, trajectories))

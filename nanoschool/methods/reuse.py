@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nanoschool.core.batch import Batch, Totals
 from nanoschool.credit import token_mean
+from nanoschool.methods import shown
 from nanoschool.methods.base import Learner, require
 from nanoschool.methods.practice import Practice
 from nanoschool.types import Trajectory
@@ -48,7 +49,8 @@ class Reuse(Practice):
     def update(
         self, learner: Learner, useful: list[Trajectory], kept: list[Trajectory], scale: float
     ) -> dict[str, float]:
-        return learner.policy.fit(
+        return shown.fit(
+            learner.policy,
             self.assemble(learner, useful, kept),
             self.loss,
             scale=scale,

@@ -11,6 +11,7 @@ from typing import ClassVar
 from nanoschool.methods.base import Learner
 from nanoschool.methods.critique import Reviewed, corrected, require_feedback
 from nanoschool.methods.practice import Practice, measures
+from nanoschool.methods.shown import NEWS
 from nanoschool.types import Environment, Trajectory
 
 
@@ -35,6 +36,18 @@ class ReviewImitation(Reviewed, Practice):
                 row.weights = known
                 shown.append(row)
         return super().fit(learner, shown) | {"corrected": len(shown) / len(trajectories)}
+
+    def offered(self, learner: Learner, trajectories: list[Trajectory]) -> float:
+        """Only the reviews, which are billed as they come."""
+        return 0.0
+
+    def update(
+        self, learner: Learner, useful: list[Trajectory], kept: list[Trajectory], scale: float
+    ) -> dict[str, float]:
+        for rows, news in ((useful, 0.0), (kept, 1.0)):
+            for row in rows:
+                row.extra[NEWS] = [news] * len(row.tokens)
+        return super().update(learner, useful, kept, scale)
 
 
 METHOD = ReviewImitation

@@ -5,6 +5,7 @@ revisions are. What we changed: the correction is put in by a program, so only r
 there make a pair; both sides end with the reply that is blamed. The reward is not used.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -25,6 +26,10 @@ class ReviewPairs(Reviewed, OnlineDPO):
 
     def credit(self, learner: Learner, trajectories: list[Trajectory]) -> dict[str, float]:
         return measures(trajectories)  # a side is worth what `corrected` gives it
+
+    def offered_by(self, margins: Sequence[float]) -> float:
+        """Only the reviews, which are billed as they come, and make the pairs."""
+        return 0.0
 
     def fit(self, learner: Learner, trajectories: list[Trajectory]) -> dict[str, float]:
         made = [corrected(learner.policy.tokenizer, t) for t in trajectories]

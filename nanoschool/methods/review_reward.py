@@ -21,6 +21,10 @@ class ReviewReward(Reviewed, StepReward):
         super().check(env)
         require_feedback(self, env)
 
+    def offered(self, learner: Learner, trajectories: list[Trajectory]) -> float:
+        """Only the reviews, which are billed as they come."""
+        return 0.0
+
     def first_wrong(self, learner: Learner, t: Trajectory) -> int:
         return blamed_token(learner.policy.tokenizer, t)
 

@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from nanoschool import preference
+from nanoschool import bits, preference
 from nanoschool.core.batch import Batch
 from nanoschool.core.examples import Comparison
 from nanoschool.core.optim import Optimizer
@@ -79,7 +79,9 @@ class RewardModelling(Comparisons):
                 return self.objective(chosen, rejected).sum() / (rows / 2)
 
             fitted = model.fit(member, batch, loss, scale)
-            accuracy, margin, level = torch.cat(seen, dim=1).mean(1).tolist()
+            seen_3P = torch.cat(seen, dim=1)
+            learner.policy.ledger.charge(bits=sum(map(bits.of_label, seen_3P[1].tolist())))
+            accuracy, margin, level = seen_3P.mean(1).tolist()
             told.append(fitted | {"accuracy": accuracy, "margin": margin, "level": level / 2})
         means = {key: sum(t[key] for t in told) / len(told) for key in told[0]}
         return means | {"lr": self.lr * scale}

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from nanoschool import bits
 from nanoschool.core.average import Average
 from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.methods.base import Learner, require
@@ -71,6 +72,11 @@ class SelfDistill(Reviewed, Practice):
             demonstration = f"Correct solution: {' '.join(solved[0].replies)}" if solved else ""
             out.append(demonstration or (f"Feedback: {t.feedback}" if t.feedback else ""))
         return out
+
+    def offered(self, learner: Learner, trajectories: list[Trajectory]) -> float:
+        """Of who succeeded; the reviews are billed as they come."""
+        groups, scored = [t.group for t in trajectories], [t.rewards for t in trajectories]
+        return bits.of_groups(groups, [None if r is None else r >= self.success for r in scored])
 
     def update(
         self, learner: Learner, useful: list[Trajectory], kept: list[Trajectory], scale: float

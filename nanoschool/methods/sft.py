@@ -13,6 +13,7 @@ from nanoschool.core.examples import Conversation, Example
 from nanoschool.core.optim import adamw
 from nanoschool.core.policy import Policy
 from nanoschool.core.tokenizer import Tokenizer
+from nanoschool.methods import shown
 from nanoschool.methods.base import Learner, Method, require, require_schedule, require_weights, trapezoid
 from nanoschool.methods.dataset import MEASURED, epochs, fitting, read_file, read_split, unchanged
 from nanoschool.methods.material import demonstrations, reading, trained
@@ -83,7 +84,7 @@ class SFT(Method):
 
     def fit(self, learner: Learner, trajectories: list[Trajectory]) -> dict[str, float]:
         scale = trapezoid(learner.progress, self.warmup, self.cooldown)
-        return learner.policy.fit(trajectories, scale=scale, dtype=learner.policy.fast) | {
+        return shown.fit(learner.policy, trajectories, scale=scale, dtype=learner.policy.fast) | {
             "lr": self.lr * scale
         }
 

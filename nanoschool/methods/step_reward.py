@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from nanoschool import bits
 from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.methods.base import Learner, require
-from nanoschool.methods.stepped import characters, turns
+from nanoschool.methods.stepped import characters, steps_of, turns
 from nanoschool.methods.surrogate import Surrogate
 from nanoschool.types import Environment, HasOpponent, HasOracle, HasSteps, Trajectory
 
@@ -30,6 +31,13 @@ class StepReward(Surrogate):
             self,
             f"world {env.name!r} has other seats, whose replies its oracle needs; practise in another",
         )
+
+    def offered(self, learner: Learner, trajectories: list[Trajectory]) -> float:
+        """Of the number of good steps, as far as the first wrong one, predicted by the shares of its group."""
+        env, tokenizer = learner.env, learner.policy.tokenizer
+        assert env is not None, "the stage names a world"
+        told = [None if t.rewards is None else good_steps(tokenizer, env, t) for t in trajectories]
+        return bits.of_groups([t.group for t in trajectories], told)
 
     def worth(self, learner: Learner, trajectories: list[Trajectory]) -> Sequence[Sequence[float]]:
         out = []
@@ -56,6 +64,13 @@ def first_wrong_token(tokenizer: Tokenizer, env: HasOracle, t: Trajectory) -> in
             return first + next((i for i, n in enumerate(written) if n > error), past - first - 1)
     short = t.stop_reason == "end" and t.rewards < env.oracle(t.task, (), "").value
     return last if short else len(t.tokens)
+
+
+def good_steps(tokenizer: Tokenizer, env: Environment, t: Trajectory) -> int:
+    """How many steps begin before the first wrong one; those of the reply, and one more, where none is wrong."""
+    assert isinstance(env, HasOracle), "check() asks for it"
+    starts, wrong = steps_of(tokenizer, env, t), first_wrong_token(tokenizer, env, t)
+    return sum(at < wrong for _, at in starts) + (wrong >= len(t.tokens))
 
 
 METHOD = StepReward

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nanoschool.core.batch import Batch, Totals
 from nanoschool.credit import clipped, ratio
+from nanoschool.methods import shown
 from nanoschool.methods.base import Learner, require
 from nanoschool.methods.practice import Practice, measures
 from nanoschool.stepwise import whitened
@@ -54,7 +55,8 @@ class Surrogate(Practice):
         for trajectories, sampled in ((useful, 1.0), (kept, 0.0)):
             for trajectory in trajectories:
                 trajectory.extra["sampled"] = [sampled] * len(trajectory.tokens)
-        return learner.policy.fit(
+        return shown.fit(
+            learner.policy,
             useful + kept,
             self.loss,
             scale=scale,
