@@ -74,7 +74,7 @@ class SFT(Method):
         else:
             unchanged(learner, self.data)
             every = read_split(self.data, READS, "train")
-            taught = shown(
+            taught = conversations(
                 learner.policy, [every[i] for i in epochs(len(every), self.rows, learner, "conversations")]
             )
         return taught + (reading(learner, self.replay, weight=self.replay_weight) if self.replay else [])
@@ -89,7 +89,7 @@ class SFT(Method):
         }
 
 
-def shown(policy: Policy, rows: Sequence[Example]) -> list[Trajectory]:
+def conversations(policy: Policy, rows: Sequence[Example]) -> list[Trajectory]:
     """Conversations to imitate."""
     context = policy.model.config.context
     return [trained(*said(policy.tokenizer, row, context), weight=1.0) for row in rows]
