@@ -59,7 +59,7 @@ class SFT(Method):
         if self.data is None:
             return {}
         policy, losses = learner.policy, []
-        for part in Batch.of(shown(policy, read_split(self.data, READS, split)[:MEASURED])).micro(
+        for part in Batch.of(conversations(policy, read_split(self.data, READS, split)[:MEASURED])).micro(
             policy.micro_tokens
         ):
             losses += (-policy.logprobs(part).sum(1).cpu() / part.mask.sum(1)).tolist()
