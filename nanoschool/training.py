@@ -68,12 +68,14 @@ def training(use: str, flags: Sequence[str] = (), **options: Any) -> Settings:
     """
     flags = [*flags, *_as_flags(options)]
     kind, runs_dir = methods.load(use), Path(_word(flags, "--runs-dir") or Training.runs_dir)
-    if {"-h", "--help"} & set(flags) and not _word(flags, "--from"):
-        _asked(use, kind, Training(), Settings(), flags)
     context = _word(flags, "--context")
-    origin = find_start(
-        _word(flags, "--from") or "", runs_dir, int(context) if context and context.isdecimal() else 0
-    )
+    length = int(context) if context and context.isdecimal() else 0
+    try:
+        origin = find_start(_word(flags, "--from") or "", runs_dir, length)
+    except UserError:
+        if {"-h", "--help"} & set(flags):  # which tells of its worlds' flags, too, where there is a start
+            _asked(use, kind, Training(), Settings(), flags)
+        raise
     base = _base(origin, _word(flags, "--env") or "", kind)
     options, own, worlds = _asked(use, kind, Training(evaluation=base.evaluation), base, flags)
     if not options.budget:
