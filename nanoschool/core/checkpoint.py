@@ -151,7 +151,7 @@ def point(root: Path, link: str, target: str) -> None:
         os.stat(Path(root) / target)
         temporary = temporary_beside(path)
         for left in path.parent.glob(f".tmp-{link}-*"):  # by a kill
-            if abandoned(left):
+            if left.is_symlink() and abandoned(left):  # a folder is a checkpoint half written
                 left.unlink()
         if path.is_dir() and not path.is_symlink():  # a copy of the run that followed its links
             remove_folder(path)
