@@ -198,6 +198,7 @@ def keep_saving(root: Path, ready: multiprocessing.synchronize.Event) -> None:
         prune(root, 2)
 
 
+@pytest.mark.soak
 def test_killed_at_random_moments_the_newest_is_whole(tmp_path: Path) -> None:
     rng, before, start = random.Random(3), 0, time.perf_counter()
     save(tmp_path / "timed", 1, size=2000)

@@ -106,6 +106,7 @@ def test_every_look_tells_how_far_it_came_and_what_it_said(whole):
         assert row["drift"]["said"]["prompt"].startswith("write ")
 
 
+@pytest.mark.soak
 def test_killed_inside_both_stages_it_ends_in_the_same_bits(whole, tmp_path):
     run, done, path = whole
     rng = random.Random(0)

@@ -115,6 +115,7 @@ def test_a_checkpoint_is_an_adapter_beside_its_base(tmp_path):
     assert again.model.config == policy.model.config and same(weights(again), weights(policy))
 
 
+@pytest.mark.soak
 def test_a_run_of_adapters_is_killed_goes_on_and_is_a_start(nano: Path, tmp_path: Path) -> None:
     args = [
         *ARGS,

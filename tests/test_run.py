@@ -121,6 +121,7 @@ def test_a_finished_run_run_again_does_nothing_but_write_its_report_again(nano: 
     assert after == before
 
 
+@pytest.mark.soak
 def test_killed_as_each_exam_is_written_it_goes_on_to_the_same_end(nano: Path, tmp_path: Path) -> None:
     args, run = ["run", "nano", "--runs-dir", str(tmp_path)], tmp_path / "nano"
     for stage in STAGES:
@@ -140,6 +141,7 @@ def test_left_inside_practice_it_goes_on_to_the_same_end(nano: Path, tmp_path: P
     assert forked.told(run) == forked.told(nano)
 
 
+@pytest.mark.soak
 def test_grpo_finds_its_reference_again(tmp_path: Path) -> None:
     args = ["run", "nano", "--rl.use", "grpo", "--rl.method.kl", "0.5", "--runs-dir"]
     assert forked.command([*args, str(tmp_path / "whole")]).status == 0

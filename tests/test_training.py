@@ -66,7 +66,7 @@ def test_it_is_a_run_like_any_other(whole: tuple[Path, forked.Done]) -> None:
     assert "start" in page and "train over start" in page
 
 
-@pytest.mark.parametrize("share", [0.03, 0.6])
+@pytest.mark.parametrize("share", [pytest.param(0.03, marks=pytest.mark.soak), 0.6])
 def test_killed_it_goes_on_to_the_same_bits(
     whole: tuple[Path, forked.Done], runs: Path, tmp_path: Path, share: float
 ) -> None:
