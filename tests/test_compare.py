@@ -121,12 +121,14 @@ def test_what_a_training_buys_in_attempts():
 
 
 def trial(lr: float, dev: float, diverged: str = "") -> dict:
-    return {"method": "rloo", "lr": lr, "best": {"dev": dev}, "diverged": diverged}
+    return {"method": "rloo", "lr": lr, "curve": [{"dev": 0.9}, {"dev": dev}], "diverged": diverged}
 
 
-def test_the_best_learning_rate_is_chosen_on_dev_of_equals_the_smallest():
+def test_the_best_learning_rate_is_chosen_on_dev_at_the_end_of_its_trial():
     arm = Arm("rloo", "rloo", "method", (1e-4, 3e-4, 9e-4))
-    assert best_rate(arm, [trial(1e-4, 0.5), trial(3e-4, 0.7), trial(9e-4, 0.7)]) == 3e-4
+    assert best_rate(arm, [trial(1e-4, 0.5), trial(3e-4, 0.7), trial(9e-4, 0.8)]) == 9e-4
+    assert best_rate(arm, [trial(1e-4, 0.7), trial(3e-4, 0.7), trial(9e-4, 0.7)]) == 3e-4
+    assert best_rate(arm, [trial(1e-4, 0.7), trial(3e-4, 0.5), trial(9e-4, 0.7)]) == 1e-4
     assert best_rate(arm, [trial(1e-4, 0.5), trial(3e-4, 0.7, "loss is nan")]) == 1e-4
     with pytest.raises(UserError, match="no number at any of"):
         best_rate(arm, [trial(lr, 0.0, "loss is nan") for lr in arm.lrs])

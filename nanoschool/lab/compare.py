@@ -118,9 +118,10 @@ class Work:
 
 
 def best_rate(arm: Arm, trials: Results) -> float:
-    """The learning rate with the best dev score in its trial, of equals the smallest; 0 of an arm that has none.
+    """The learning rate with the best dev score at the end of its trial; 0 of an arm that has none.
 
-    Raises UserError where the loss of every one was no number.
+    Not the best on the way: the start is on every way, and would make all that do harm alike. Of equals the middle one,
+    then the lowest. Raises UserError where the loss of every one was no number.
     """
     if not arm.lrs:
         return 0.0
@@ -129,7 +130,8 @@ def best_rate(arm: Arm, trials: Results) -> float:
         raise UserError(
             f"{arm.name}: its loss is no number at any of {arm.lrs}; give lower --lrs, under another --name"
         )
-    return max(stood, key=lambda one: (one["best"]["dev"], -one["lr"]))["lr"]
+    middle = sorted(arm.lrs)[len(arm.lrs) // 2]
+    return max(stood, key=lambda one: (one["curve"][-1]["dev"], one["lr"] == middle, -one["lr"]))["lr"]
 
 
 def most_spent(trained: Results, count: int) -> float:
@@ -144,7 +146,8 @@ def told(result: dict[str, Any]) -> str:
     if result["kind"] in ("trial", "arm"):
         best, end = result["best"], result["curve"][-1]
         ended = f", ended: {result['diverged']}" if result["diverged"] else ""
-        told = f"{name}: dev {best['dev']:.3f} at step {best['step']} of {end['step']}, {end['flops']:.3g} FLOPs{ended}"
+        told = f"{name}: dev {end['dev']:.3f}, best {best['dev']:.3f} at step {best['step']} of {end['step']}"
+        told += f", {end['flops']:.3g} FLOPs{ended}"
     elif result["kind"] == "start":
         told = f"start, asked as {result['way']}: test {_mean(result['rewards'])}"
     else:

@@ -93,7 +93,7 @@ def _arm(
         "about": describe().get(arm.method, arm.method).partition(": ")[2] or arm.method,
         "lr": trained[0]["lr"],
         "trials": [
-            {"lr": one["lr"], "dev": one["best"]["dev"], "diverged": one["diverged"], **_practice(one)}
+            {"lr": one["lr"], "dev": one["curve"][-1]["dev"], "diverged": one["diverged"], **_practice(one)}
             for one in trials
         ],
         "passk": _passk(comparison.attempts, [one["exam"]["right"] for one in trained]),

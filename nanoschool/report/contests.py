@@ -77,27 +77,24 @@ def curves(told: Told) -> Figure:
     figure = Figure(figsize=(9.6, 3.0 * rows), layout="constrained")
     grid = list(figure.subplots(rows, 2, squeeze=False).flat)
     for axes, unit in zip(grid, units, strict=False):
-        ends = [_curve(axes, name, seeds, unit, *style[name]) for name, seeds in trained.items()]
-        low, high = axes.get_ylim()
-        label_ends(axes, ends, (high - low) / 15)
+        for name, seeds in trained.items():
+            _curve(axes, name, seeds, unit, *style[name])
         axes.set_xlabel(AXES[unit])
         axes.set_ylabel("reward on dev")
     for unused in grid[len(units) :]:
         unused.set_visible(False)
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     return figure
 
 
-def _curve(
-    axes: Axes, name: str, seeds: Sequence[Sequence[Told]], unit: str, hue: str, dash: Any
-) -> tuple[float, float, str, str]:
-    """Every seed, faint, and their mean over the stretch that all of them have; returns where to write the name."""
+def _curve(axes: Axes, name: str, seeds: Sequence[Sequence[Told]], unit: str, hue: str, dash: Any) -> None:
+    """Every seed, faint, and their mean over the stretch that all of them have."""
     lines = [([look[unit] for look in looks], [look["dev"] for look in looks]) for looks in seeds]
     for x, y in lines:
         axes.plot(x, y, color=hue, alpha=0.18, linewidth=0.7, linestyle=dash)
     x_G = np.linspace(max(x[0] for x, _ in lines), min(x[-1] for x, _ in lines), GRID)
     mean_G = np.mean([np.interp(x_G, x, y) for x, y in lines], axis=0)
-    axes.plot(x_G, mean_G, color=hue, linestyle=dash)
-    return float(x_G[-1]), float(mean_G[-1]), name, hue
+    axes.plot(x_G, mean_G, color=hue, linestyle=dash, label=name)
 
 
 def pass_at_k(told: Told) -> Figure:
@@ -129,16 +126,14 @@ def distances(told: Told) -> Figure:
     """What was gained for how far an arm has gone."""
     style, base = looks(told), told["arms"]["start"]["test"]["mean"]
     figure = Figure(figsize=(4.7, 3.4), layout="constrained")
-    axes, ends = figure.subplots(), []
+    axes = figure.subplots()
     for name, (hue, _) in style.items():
         arm = told["arms"][name]
         far, gain = arm["distance"]["sequence"], arm["test"]["mean"] - base
         axes.plot([max(0.0, far["low"]), far["high"]], [gain, gain], color=hue, linewidth=0.9, alpha=0.6)
         axes.plot([far["mean"]], [gain], "o", color=hue, markersize=5)
-        ends.append((far["mean"], gain, name, hue))
+        axes.annotate(name, (far["mean"], gain), (4, 4), textcoords="offset points", color=hue, fontsize=7.5)
     axes.axhline(0.0, color=LIGHT["muted"], linewidth=0.8, linestyle=":")
-    low, high = axes.get_ylim()
-    label_ends(axes, ends, (high - low) / 17)
     axes.set_xlabel("KL from the start (nats a sequence)")
     axes.set_ylabel("gain on the test")
     return figure
