@@ -22,11 +22,11 @@ from nanoschool.run import load_policy
 GROUPS = {"problems": 16, "samples": 16, "max_tokens": 32}
 ARMS = {
     "own notes": Arm(Notes(problems=1, max_tokens=32), 64),
-    "oracle's notes": Arm(NotesOracle(problems=1, max_tokens=32), 64),
+    "oracle notes": Arm(NotesOracle(problems=1, max_tokens=32), 64),
     "exact match": Arm(RLOO(**GROUPS), 15_360),
     "fraction": Arm(RLOO(**GROUPS), 15_360, lambda world: Rewarded(world, fraction, "fraction")),
     "per token": Arm(ProcessGRPO(**GROUPS, discount=0.0), 15_360),
-    "imitation of the feedback": Arm(ReviewImitation(problems=8, samples=2, max_tokens=32, lr=1e-3), 15_360),
+    "imitation": Arm(ReviewImitation(problems=8, samples=2, max_tokens=32, lr=1e-3), 15_360),
 }
 NIGHTS = {"replay": Sleep(replay=16, max_tokens=32), "no replay": Sleep(replay=0, max_tokens=32)}
 
