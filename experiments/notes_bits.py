@@ -1,34 +1,29 @@
 """notes_bits: notes against reinforcement on a hidden 24-bit rule, then sleep. Each arm and seed is made once.
-
-`python experiments/notes_bits.py --start laptop:sft --out runs/notes_bits --seeds 5`
+`python experiments/notes_bits.py --start runs/laptop:sft --out runs/notes_bits --seeds 5`
 """
 
-import argparse
 from pathlib import Path
+
+import tyro
 
 from nanoschool.envs.adapters.reward import Rewarded
 from nanoschool.envs.hidden import Hidden
-from nanoschool.envs.noted import Noted
-from nanoschool.envs.rules import Rules
 from nanoschool.lab.bandwidth import Arm, Study
-from nanoschool.methods.notes import Notes
-from nanoschool.methods.notes_oracle import NotesOracle
-from nanoschool.methods.process_grpo import ProcessGRPO
-from nanoschool.methods.review_imitation import ReviewImitation
-from nanoschool.methods.rloo import RLOO
-from nanoschool.methods.sleep import Sleep
-from nanoschool.run import load_policy
+from nanoschool.methods import load
+from nanoschool.start import open_start
 
 GROUPS = {"problems": 16, "samples": 16, "max_tokens": 32}
 ARMS = {
-    "own notes": Arm(Notes(problems=1, max_tokens=32), 64),
-    "oracle's notes": Arm(NotesOracle(problems=1, max_tokens=32), 64),
-    "exact match": Arm(RLOO(**GROUPS), 15_360),
-    "fraction": Arm(RLOO(**GROUPS), 15_360, lambda world: Rewarded(world, fraction, "fraction")),
-    "per token": Arm(ProcessGRPO(**GROUPS, discount=0.0), 15_360),
-    "imitation of the feedback": Arm(ReviewImitation(problems=8, samples=2, max_tokens=32, lr=1e-3), 15_360),
+    "own notes": Arm(load("notes")(problems=1, max_tokens=32), 64),
+    "oracle notes": Arm(load("notes_oracle")(problems=1, max_tokens=32), 64),
+    "exact match": Arm(load("rloo")(**GROUPS), 15_360),
+    "fraction": Arm(load("rloo")(**GROUPS), 15_360, lambda world: Rewarded(world, fraction, "fraction")),
+    "per token": Arm(load("process_grpo")(**GROUPS, discount=0.0), 15_360),
+    "imitation": Arm(load("review_imitation")(problems=8, samples=2, max_tokens=32, lr=1e-3), 15_360),
 }
-NIGHTS = {"replay": Sleep(replay=16, max_tokens=32), "no replay": Sleep(replay=0, max_tokens=32)}
+NIGHTS = {
+    name: load("sleep")(replay=rows, max_tokens=32) for name, rows in (("replay", 16), ("no replay", 0))
+}
 
 
 def fraction(task, reply: str) -> float:
@@ -37,14 +32,9 @@ def fraction(task, reply: str) -> float:
     return sum(paid) / max(len(paid), len(task.data["asked"]))
 
 
+def main(start: str = "runs/laptop:sft", out: Path = Path("runs/notes_bits"), seeds: int = 5) -> None:
+    print(Study(out, open_start(start), ARMS, NIGHTS).page(range(1, seeds + 1)))
+
+
 if __name__ == "__main__":
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--start", default="laptop:sft", help="RUN:STAGE")
-    asked.add_argument("--runs-dir", type=Path, default=Path("runs"))
-    asked.add_argument("--out", type=Path, default=Path("runs/notes_bits"))
-    asked.add_argument("--seeds", type=int, default=5)
-    options = asked.parse_args()
-    run, _, stage = options.start.partition(":")
-    found = load_policy(options.runs_dir / run, stage)
-    study = Study(options.out, found, {"noted": Noted(), "rules": Rules()}, ARMS, NIGHTS)
-    print(study.page(range(1, options.seeds + 1)))
+    tyro.cli(main)

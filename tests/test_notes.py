@@ -5,15 +5,20 @@ import sys
 from dataclasses import dataclass, replace
 
 import pytest
+import torch
 from tiny import same, tiny, tokenizer, weights
 
 from nanoschool.core import checkpoint
 from nanoschool.core.chat import render
 from nanoschool.core.files import write_atomic
 from nanoschool.core.memo import Memo
+from nanoschool.core.policy import Policy
 from nanoschool.envs.hidden import OUTPUTS, Hidden, rule_book
 from nanoschool.envs.noted import Noted
 from nanoschool.envs.rules import Rules, problem
+from nanoschool.evals.learned import learned_bits
+from nanoschool.lab import bandwidth
+from nanoschool.lab.bandwidth import Arm, Study
 from nanoschool.ledger import Cost, Ledger
 from nanoschool.methods.base import Learner
 from nanoschool.methods.critique import Blame, blame, blamed_token, corrected, reviewed
@@ -310,3 +315,40 @@ def test_a_memo_charges_what_it_remembers(tmp_path):
         assert Memo(tmp_path / "memo.jsonl", ledger).call("x", {"a": 1}, costly) == [1.5, "a"]
         assert ledger.total("x") == Cost(flops=7.0, rollouts=1)
     assert made == [1]
+
+
+def test_a_study_is_made_once_and_needs_a_start_that_reads(tmp_path, monkeypatch):
+    for setting, value in (("HABIT", 1), ("NIGHT", 6), ("kept", lambda policy: {"gate": 0.5})):
+        monkeypatch.setattr(bandwidth, setting, value)
+    arm = Arm(NotesOracle(problems=4, max_tokens=8), 16)
+    study = Study(
+        tmp_path, tiny(context=160), {"oracle": arm}, {"night": Sleep(problems=2, replay=2, max_tokens=8)}
+    )
+    with pytest.raises(UserError, match=r"fails the reading gate \(0\.5000\)"):
+        study.page([1])
+    start = study.start()
+    assert not same(weights(start), weights(tiny(context=160))), "it has a habit"
+    policy, course = study.learn(arm, start, 1)
+    assert course["points"][-1]["episodes"] == 16 and course["points"][-1]["flops"] > 0
+    assert course["recalled"] is None and course["notes"] == policy.prompt != "", "censored"
+    assert 0 <= course["points"][0]["bits"] <= 24 and same(weights(policy), weights(start))
+    slept = study.sleep(study.nights["night"], start, 1)
+    assert slept["after"]["flops"] > slept["before"]["flops"] == 0.0
+    assert study.once("x", lambda: {"a": 1}) == study.once("x", lambda: {"a": 2}) == {"a": 1}
+
+
+def test_bits_learned_are_none_at_chance_and_all_of_them_for_one_who_is_sure():
+    class Sure(Policy):
+        def whole(self, batch):
+            return torch.stack([self.sure(secret) for secret in WORLD.secrets()])
+
+        def sure(self, secret):
+            logits = torch.zeros(self.model.config.vocab)
+            logits[self.tokenizer.encode(secret.options[secret.truth])] = self.belief
+            return torch.log_softmax(logits, dim=0)
+
+    policy = tiny(context=160)
+    policy.__class__ = Sure
+    for belief, bits in ((0.0, 0.0), (50.0, 24.0), (-50.0, 0.0)):
+        policy.belief = belief
+        assert learned_bits(policy, WORLD)["bits"] == pytest.approx(bits, abs=1e-4)

@@ -17,6 +17,8 @@ from nanoschool.core import checkpoint
 from nanoschool.core.files import write_atomic
 from nanoschool.core.policy import Policy
 from nanoschool.envs.hidden import Hidden
+from nanoschool.envs.noted import Noted
+from nanoschool.envs.rules import Rules
 from nanoschool.evals.learned import learned_bits
 from nanoschool.evals.measure import answers
 from nanoschool.lab.kept import kept
@@ -26,6 +28,7 @@ from nanoschool.methods.sft import SFT
 from nanoschool.methods.sleep import Sleep
 from nanoschool.types import Environment, UserError
 
+OTHERS: dict[str, Environment] = {"noted": Noted(), "rules": Rules()}  # whose form is learned, and replayed
 RECALL = 0.99  # of the test questions, from which a rule counts as recalled
 LOOKS = 1.25  # from one look to the next, in episodes
 HABIT = 240  # steps of imitation before the study
@@ -46,11 +49,10 @@ class Study:
         self,
         out: Path,
         found: Policy,
-        others: Mapping[str, Environment],
         arms: Mapping[str, Arm],
         nights: Mapping[str, Sleep],
     ) -> None:
-        self.out, self.found, self.others, self.arms, self.nights = out, found, others, arms, nights
+        self.out, self.found, self.arms, self.nights = out, found, arms, nights
 
     def page(self, seeds: Sequence[int]) -> str:
         """The table, every number with its n; runs what has not been run. A seed is a rule and all draws."""
@@ -79,7 +81,7 @@ class Study:
         """The policy that was found, after its habit, which is made once."""
         policy, path = awake(self.found), self.out / "checkpoints" / "habit"
         if not path.exists():
-            learner = learner_in(policy, None, self.others, seed=0)
+            learner = learner_in(policy, None, seed=0)
             habit = SFT(replay=0)
             habit.begin(learner)
             for learner.step in range(HABIT):
@@ -101,7 +103,7 @@ class Study:
         """A copy of `start` that was taught by an arm; and its course: a point a look, and the episodes until it recalled
         the rule, None where it is censored."""
         hidden, policy = Hidden(rule=seed), awake(start)
-        learner = learner_in(policy, arm.pays(hidden), self.others, seed)
+        learner = learner_in(policy, arm.pays(hidden), seed)
         arm.method.check(arm.pays(hidden))
         arm.method.begin(learner)
         points, recalled, following = [look(policy, hidden)], None, 1.0
@@ -121,7 +123,7 @@ class Study:
         """Distil the first arm's notes into the weights: the rule without notes and other rule-books, before and after."""
         noted, _ = self.learn(next(iter(self.arms.values())), start, seed)
         hidden, policy = Hidden(rule=seed), awake(noted)
-        learner = learner_in(policy, hidden, self.others, seed)
+        learner = learner_in(policy, hidden, seed)
         learner.reference = noted
         noted.ledger = policy.ledger
         night.begin(learner)
@@ -169,10 +171,8 @@ def awake(policy: Policy) -> Policy:
     return twin
 
 
-def learner_in(
-    policy: Policy, env: Environment | None, others: Mapping[str, Environment], seed: int
-) -> Learner:
-    return Learner(policy, env, dict(others), {}, dict.fromkeys(others, 1.0), seed, "study")
+def learner_in(policy: Policy, env: Environment | None, seed: int) -> Learner:
+    return Learner(policy, env, OTHERS, {}, dict.fromkeys(OTHERS, 1.0), seed, "study")
 
 
 def look(policy: Policy, hidden: Hidden, questions: int = 48) -> dict[str, float]:
