@@ -1,6 +1,7 @@
 """The experiment on over-optimisation: its estimator and its fits are exact, and it goes on where it was."""
 
 import json
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -13,6 +14,7 @@ from nanoschool.lab.goodhart import BEST_OF, Arm, Experiment, Plan, best_of
 from nanoschool.methods.dpo import DPO
 from nanoschool.methods.rloo import RLOO
 from nanoschool.report.goodhart import page
+from nanoschool.types import UserError
 
 
 def test_best_of_n_is_the_mean_over_all_subsets():
@@ -50,6 +52,8 @@ def test_units_are_made_once_and_summed_up(tmp_path):
     (tmp_path / "dpo-8-1.json").unlink()
     assert list(Experiment(tiny(context=96), SURE, arms, plan, tmp_path).run()) == units, "to the same bits"
     assert {path: path.read_bytes() for path in tmp_path.glob("*.json")} == begun
+    with pytest.raises(UserError, match="was made with other settings"):
+        list(replace(experiment, plan=replace(plan, steps=3)).run())
     told = json.loads(json.dumps(frontier.summarise(units)))
     assert told[0]["form"] == "d(a - b d)" and told[1]["form"] == "d(a - b log d)"
     written = page(told)

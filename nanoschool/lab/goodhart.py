@@ -23,7 +23,7 @@ from nanoschool.methods.base import Learner, Method
 from nanoschool.methods.comparisons import world_pairs
 from nanoschool.methods.reward_model import RewardModelling, margins, reward_model_of
 from nanoschool.rollout import rollout
-from nanoschool.types import Environment, HasPairs, Task
+from nanoschool.types import Environment, HasPairs, Task, UserError
 
 BEST_OF = "best of n"  # the arm that optimises by choosing among samples
 
@@ -43,11 +43,11 @@ class Plan:
 
     sizes: tuple[int, ...] = (200, 1000, 5000)  # comparisons
     seeds: tuple[int, ...] = (1, 2, 3)
-    steps: int = 120
-    every: int = 10  # steps between looks
+    steps: int = 80
+    every: int = 8  # steps between looks
     problems: int = 64  # test problems of a look
-    samples: int = 4  # attempts at each
-    pool: int = 512  # attempts at each that the best is chosen among
+    samples: int = 2  # attempts at each
+    pool: int = 256  # attempts at each that the best is chosen among
     passes: float = 2.0  # of a judge over its comparisons
     longest: int = 24  # tokens of a reply
     lr: float = 1e-3  # of a judge
@@ -68,14 +68,17 @@ class Experiment:
                 yield from ((arm, size, seed) for arm in (BEST_OF, *self.arms))
 
     def run(self) -> Iterator[dict[str, Any]]:
-        """Every unit, from its file where it has one."""
+        """Every unit, from its file where it has one. UserError where that was made with other settings."""
         for arm, size, seed in self.units():
             path = self.out / f"{arm.replace(' ', '_')}-{size}-{seed}.json"
             if not path.exists():
                 unit = self._best_of(size, seed) if arm == BEST_OF else self._arm(arm, size, seed)
-                unit = {"arm": arm, "size": size, "seed": seed, **unit}
+                unit = {"arm": arm, "size": size, "seed": seed, "settings": self._settings(arm), **unit}
                 write_atomic(path, json.dumps(unit).encode())
-            yield json.loads(path.read_text())
+            made = json.loads(path.read_text())
+            if made["settings"] != self._settings(arm):
+                raise UserError(f"{path}: was made with other settings; name another folder")
+            yield made
 
     def judge(self, size: int, seed: int, members: int, pessimism: float = 0.0) -> RewardModel:
         """Trained on `size` comparisons, once: it is kept beside the units."""
@@ -91,6 +94,11 @@ class Experiment:
             method.conclude(learner)
             reward_model_of(learner).save(root, name)
         return RewardModel.judging(root / name, self.start, pessimism)
+
+    def _settings(self, arm: str) -> str:
+        """All that a unit's numbers follow from, but for the start, its size and its seed."""
+        shared = replace(self.plan, sizes=(), seeds=())
+        return f"{shared} {self.arms.get(arm, arm)} {self.env}"
 
     def tasks(self) -> Sequence[Task]:
         return self.env.tasks("test", self.plan.problems)
