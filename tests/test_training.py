@@ -213,6 +213,7 @@ def test_each_method_killed_goes_on_to_the_same_bits(name: str, runs: Path, tmp_
         for key, n in SIZES.items()
         if key in {f.name for f in fields(kind)}
     ]
+    flags += ["--worlds.chain.lengths", "1", "2"] if env == "chain" else []  # they fit nano's context
     flags += [f"--method.teacher={runs / 'nano'}:sft"] if kind.needs_teacher else []
     flags += [
         "--check",
