@@ -198,16 +198,23 @@ def test_the_run_of_another_start_is_not_gone_on_with(whole: tuple[Path, forked.
         training("rloo", [*ARGS[2:], "--name", "a/b", "--runs-dir", str(run.parent)])
 
 
+AFTER_NOTES = {"sleep"}  # it starts from notes in the prompt, and there are none here
+OF_REVIEWS = {
+    *("notes", "notes_oracle", "gepa", "process_grpo"),
+    *("review_imitation", "review_pairs", "review_reward"),
+}
 SIZES = {"problems": 3, "samples": 4, "max_tokens": 12, "pairs": 4, "rows": 4, "forks": 2, "replay": 2}
 
 
 @pytest.mark.soak
 @pytest.mark.identities
-@pytest.mark.parametrize("name", methods.describe())
+@pytest.mark.parametrize("name", [name for name in methods.describe() if name not in AFTER_NOTES])
 def test_each_method_killed_goes_on_to_the_same_bits(name: str, runs: Path, tmp_path: Path) -> None:
     """Killed at a quarter, a half and three quarters of what it does to its folder."""
     kind = methods.load(name)
-    env = "taste" if issubclass(kind, Comparisons) else "chain"
+    if name == "gepa":
+        pytest.importorskip("gepa")
+    env = "taste" if issubclass(kind, Comparisons) else "hidden" if name in OF_REVIEWS else "chain"
     flags = [
         f"--method.{key.replace('_', '-')}={n}"
         for key, n in SIZES.items()
