@@ -85,6 +85,13 @@ def test_equal_values_are_no_certainty():
     assert every.mean == 1 and every.p_value() == 0 and 0.85 < every.interval()[0] < 0.9
 
 
+def test_a_score_stays_within_its_range():
+    never = spread([[0.0] * 50] * 5, (0, 1))
+    assert never.interval() == pytest.approx((0, wilson(0, 50)[1]))
+    nearly = spread([[1.0] * 9 + [0.0], [1.0] * 10], (0, 1))
+    assert nearly.interval()[1] == 1.0 and spread([[1.0] * 9 + [0.0], [1.0] * 10]).interval()[1] > 1.0
+
+
 def test_the_same_numbers_give_the_same_interval():
     values = np.random.default_rng(9).random((3, 20)).tolist()
     assert spread(values, seed=1) == spread(values, seed=1) != spread(values, seed=2)

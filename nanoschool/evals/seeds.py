@@ -9,11 +9,11 @@ Student's t its multiple, with Satterthwaite's degrees of freedom (1946). Numpy 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import atan, exp, lgamma, pi, sqrt
+from math import atan, exp, inf, lgamma, pi, sqrt
 
 import numpy as np
 
-from nanoschool.evals.stats import Estimate, paired_difference
+from nanoschool.evals.stats import Estimate, bounded_mean, paired_difference
 
 RESAMPLES = 4_000  # a standard error is then known to about 1 %
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(128)
@@ -29,13 +29,14 @@ class Spread:
     seeds: int
     problems: int
     flat: Estimate | None = None  # where all values are equal: nothing to draw from
+    within: tuple[float, float] = (-inf, inf)  # that no value can leave
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """Two-sided; where all values are equal, what as many alike problems leave possible (Wilson, at 95 %)."""
         if self.flat is not None:
             return self.flat.low, self.flat.high
         half = student_quantile(1 - confidence, self.df) * self.error
-        return self.mean - half, self.mean + half
+        return max(self.within[0], self.mean - half), min(self.within[1], self.mean + half)
 
     def p_value(self) -> float:
         """Two-sided, of a mean of 0. Of equal values: 1 where they are 0, else 0, the limit of a vanishing error."""
@@ -48,8 +49,10 @@ class Spread:
         return {"mean": self.mean, "low": low, "high": high, "seeds": self.seeds, "problems": self.problems}
 
 
-def spread(values_SP: Sequence[Sequence[float]], *, seed: int = 0) -> Spread:
-    """The mean of `values_SP` (training seeds, problems) with its hierarchical bootstrap error.
+def spread(
+    values_SP: Sequence[Sequence[float]], within: tuple[float, float] = (-inf, inf), *, seed: int = 0
+) -> Spread:
+    """The mean of `values_SP` (training seeds, problems) with its hierarchical bootstrap error; `within` is their range.
 
     The error is that of other seeds and other problems together; a single seed says nothing of the others, and its
     error is of problems only. The seeds' share is scaled by S/(S-1), for a bootstrap of S is short by that.
@@ -59,7 +62,10 @@ def spread(values_SP: Sequence[Sequence[float]], *, seed: int = 0) -> Spread:
     S, P = values.shape
     mean = float(values.mean())
     if values.min() == values.max():
-        return Spread(mean, 0.0, 1.0, S, P, paired_difference([0.0] * P, values[0].tolist()))
+        same = values[0].tolist()
+        known = max(within) < inf  # a difference is, too, a value whose range nobody told
+        flat = bounded_mean(same, *within) if known else paired_difference([0.0] * P, same)
+        return Spread(mean, 0.0, 1.0, S, P, flat, within)
     rng = np.random.default_rng(seed)
     seeds_RS = rng.multinomial(S, np.full(S, 1 / S), size=RESAMPLES) / S
     problems_RP = rng.multinomial(P, np.full(P, 1 / P), size=RESAMPLES) / P
@@ -67,7 +73,7 @@ def spread(values_SP: Sequence[Sequence[float]], *, seed: int = 0) -> Spread:
     by_seed = float(values.mean(1).var(ddof=1) / S) if S > 1 else 0.0
     by_problem = float(values.mean(0).var(ddof=1) / P) if P > 1 else 0.0
     error = sqrt(max(both + (by_seed / S if S > 1 else 0.0), 1e-300))
-    return Spread(mean, error, _freedom(by_seed, by_problem, S, P), S, P)
+    return Spread(mean, error, _freedom(by_seed, by_problem, S, P), S, P, within=within)
 
 
 def paired(

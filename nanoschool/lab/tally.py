@@ -40,8 +40,9 @@ def tally(
         trials = [one for one in results if one["kind"] == "trial" and one["method"] == arm.method]
         rewards[arm.name] = [one["exam"]["rewards"] for one in trained]
         every[arm.name] = _arm(comparison, arm, trained, trials, start)
+    paid = [reward for rows in rewards.values() for row in rows for reward in row]
     for name, told in every.items():
-        told["test"] = spread(rewards[name]).to_json()
+        told["test"] = spread(rewards[name], _range(paid)).to_json()
     methods = [arm.name for arm in arms if arm.kind == "method"]
     compared = pairs(rewards, methods)
     return {
@@ -80,14 +81,11 @@ def _arm(
     for world, before in start["elsewhere"].items():
         after = [one["exam"]["elsewhere"][world] for one in trained]
         elsewhere[world] = {
-            "before": spread([before] * len(after)).to_json(),
-            "after": spread(after).to_json(),
+            "before": spread([before] * len(after), _range(before)).to_json(),
+            "after": spread(after, _range([reward for row in after for reward in row])).to_json(),
             "difference": paired([before] * len(after), after).to_json(),
         }
-    far = {
-        per: spread([[one["exam"]["distance"][per]] for one in trained]).to_json()
-        for per in ("token", "sequence")
-    }
+    distances = [one["exam"]["distance"] for one in trained]
     return {
         "kind": arm.kind,
         "about": describe().get(arm.method, arm.method).partition(": ")[2] or arm.method,
@@ -97,7 +95,7 @@ def _arm(
             for one in trials
         ],
         "passk": _passk(comparison.attempts, [one["exam"]["right"] for one in trained]),
-        "distance": far,
+        "distance": {per: _over_seeds([one[per] for one in distances]) for per in distances[0]},
         "elsewhere": elsewhere,
         "chosen": [{"seed": one["seed"], **one["best"]} for one in trained],
         "diverged": [one["seed"] for one in trained if one["diverged"]],
@@ -112,8 +110,25 @@ def _passk(attempts: int, right_SP: Sequence[Sequence[int]]) -> dict[str, Any]:
     """pass@k for k = 1, 2, 4 … and all attempts, each unbiased, over seeds and problems."""
     ks = sorted({*(2**i for i in range(attempts.bit_length())), attempts})
     return {
-        str(k): spread([[pass_at_k(attempts, c, k) for c in right_P] for right_P in right_SP]).to_json()
+        str(k): spread(
+            [[pass_at_k(attempts, c, k) for c in right_P] for right_P in right_SP], (0, 1)
+        ).to_json()
         for k in ks
+    }
+
+
+def _range(paid: Sequence[float]) -> tuple[float, float]:
+    """What a reward can be, as far as is known: all that was paid, and from 0 to 1."""
+    return min(0.0, *paid), max(1.0, *paid)
+
+
+def _over_seeds(values: Sequence[float]) -> dict[str, float]:
+    """Of what is computed, and not sampled, for each seed: the mean, and what it is between."""
+    return {
+        "mean": sum(values) / len(values),
+        "least": min(values),
+        "most": max(values),
+        "seeds": len(values),
     }
 
 

@@ -92,8 +92,8 @@ def _body(told: Told) -> Iterator[str]:
     )
     yield _figure(
         contests.distances(told),
-        f"Gain on the test over the start against KL(arm ‖ start) on what the arm says, nats a sequence, each the mean of "
-        f"{plan['seeds']} seeds with its 95 % interval; {n}.",
+        f"Gain on the test over the start against KL(arm ‖ start) on what the arm says, nats a sequence: the mean of "
+        f"{plan['seeds']} seeds, and a line from the least to the most of them; {n}.",
     )
     yield "</div>"
     yield from _elsewhere(told)
@@ -125,6 +125,10 @@ def _cell(told: Told, sign: bool = False) -> str:
     return f"{mean}<small>[{told['low']:.3f}, {told['high']:.3f}]</small>"
 
 
+def _between(told: Told) -> str:
+    return f"{told['mean']:.3f}<small>{told['least']:.3f} to {told['most']:.3f}</small>"
+
+
 def _arms(told: Told) -> str:
     rows = []
     for name, arm in _ranked(told):
@@ -140,8 +144,8 @@ def _arms(told: Told) -> str:
                     _cell(arm["test"]),
                     f"{arm['lr']:g}{tried}" if arm.get("lr") else "",
                     *(_amount(arm.get("cost", {}).get(unit)) for unit in UNITS[:2]),
-                    _cell(far["token"]) if far else "",
-                    _cell(far["sequence"]) if far else "",
+                    _between(far["token"]) if far else "",
+                    _between(far["sequence"]) if far else "",
                 ]
             )
         )
@@ -151,8 +155,8 @@ def _arms(told: Told) -> str:
         "learning rate (dev of each tried)",
         "FLOPs a seed",
         "rollouts a seed",
-        "KL a token",
-        "KL a sequence",
+        "KL a token (over seeds)",
+        "KL a sequence (over seeds)",
     ]
     absent = "".join(
         f'<p class="note">Without {escape(name)}: {escape(reason)}.</p>'

@@ -130,7 +130,7 @@ def distances(told: Told) -> Figure:
     for name, (hue, _) in style.items():
         arm = told["arms"][name]
         far, gain = arm["distance"]["sequence"], arm["test"]["mean"] - base
-        axes.plot([max(0.0, far["low"]), far["high"]], [gain, gain], color=hue, linewidth=0.9, alpha=0.6)
+        axes.plot([far["least"], far["most"]], [gain, gain], color=hue, linewidth=0.9, alpha=0.6)
         axes.plot([far["mean"]], [gain], "o", color=hue, markersize=5)
         axes.annotate(name, (far["mean"], gain), (4, 4), textcoords="offset points", color=hue, fontsize=7.5)
     axes.axhline(0.0, color=LIGHT["muted"], linewidth=0.8, linestyle=":")
