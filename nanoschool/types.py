@@ -14,6 +14,14 @@ class UserError(Exception):
     """A mistake of the user's. Its text is one line that says what was wrong, where, and what to do; exit status 2."""
 
 
+class TooFew(UserError):
+    """More tasks were asked for than the world has in that split, which are `found`."""
+
+    def __init__(self, complaint: str, found: int) -> None:
+        super().__init__(complaint)
+        self.found = found
+
+
 @dataclass(frozen=True)
 class Message:
     """One turn of a conversation. `role` is system, user, assistant or tool; "text" is raw text outside any chat."""
@@ -88,7 +96,7 @@ class Environment(Protocol):
     @property
     def replayable(self) -> bool: ...  # `play` is a deterministic function of the task and the replies
 
-    def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]: ...
+    def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]: ...  # raises TooFew
 
     def play(self, task: Task) -> Episode: ...
 

@@ -103,7 +103,7 @@ def test_a_tasks_data_is_plain_json(world):
 
 
 def test_splits_are_disjoint(world):
-    problems = [{task.problem for task in some(world.name, split, 400)} for split in SPLITS]
+    problems = [{task.problem for task in some(world.name, split, 150)} for split in SPLITS]
     assert all(problems) and len(set.union(*problems)) == sum(map(len, problems))
 
 

@@ -25,7 +25,7 @@ from nanoschool.lab.scripted import (
     scores,
     tasks_of,
 )
-from nanoschool.types import Ask, Environment, Episode, Outcome, Reply, Task, UserError
+from nanoschool.types import Ask, Environment, Episode, Outcome, Reply, Task, TooFew, UserError
 
 
 class Tally:
@@ -36,7 +36,7 @@ class Tally:
 
     def tasks(self, split: str, count: int, seed: int = 0) -> list[Task]:
         if count > 3:
-            raise UserError("world tally: found only 3 tasks")
+            raise TooFew("world tally: found only 3 tasks", 3)
         return [Task("tally", f"{split} {number}", {}) for number in range(count)]
 
     def play(self, task: Task) -> Episode:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from random import Random
 from zlib import crc32
 
-from nanoschool.types import SPLITS, Task, UserError
+from nanoschool.types import SPLITS, Task, TooFew, UserError
 
 Sampler = Callable[[Random], Task]
 
@@ -46,7 +46,7 @@ def draw(
     """`count` tasks of `split`, no two with the same problem; a longer draw begins with the shorter one.
 
     `world` is its name, which the draw depends on; `key` gives the text that decides a task's split.
-    Raises UserError for an unknown split, or when the world has fewer such tasks than asked for.
+    Raises UserError for an unknown split, TooFew when the world has fewer such tasks than asked for.
     """
     if split not in SPLITS:
         raise UserError(f"world {world}: unknown split {split!r}; write one of {', '.join(SPLITS)}")
@@ -59,9 +59,10 @@ def draw(
             tasks[task.problem] = task
             idle = 0
         elif (idle := idle + 1) >= PATIENCE:
-            raise UserError(
+            raise TooFew(
                 f"world {world}: found only {len(tasks)} distinct {split} tasks of the {count} asked"
-                " for; ask for fewer, or widen the world's settings"
+                " for; ask for fewer, or widen the world's settings",
+                len(tasks),
             )
     return list(tasks.values())
 

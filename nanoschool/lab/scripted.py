@@ -19,6 +19,7 @@ from nanoschool.types import (
     Outcome,
     Reply,
     Task,
+    TooFew,
     UserError,
 )
 
@@ -131,19 +132,13 @@ def against(env: Environment, task: Task, speak: Speaker, seat: int = 0, seed: i
 
 
 def tasks_of(env: Environment, split: str, count: int, seed: int = 0) -> list[Task]:
-    """`count` tasks of a split, or all that a small world has. Raises the world's UserError where it has none."""
+    """`count` tasks of a split, or all that a small world has. Raises the world's TooFew where it has none."""
     try:
         return list(env.tasks(split, count, seed))
-    except UserError:
-        found = list(env.tasks(split, 1, seed))
-    fewest, most = 1, count - 1  # it has at least so many, and at most
-    while fewest < most:
-        middle = (fewest + most + 1) // 2
-        try:
-            found, fewest = list(env.tasks(split, middle, seed)), middle
-        except UserError:
-            most = middle - 1
-    return found
+    except TooFew as few:
+        if not few.found:
+            raise
+        return list(env.tasks(split, few.found, seed))
 
 
 def scores(env: Environment, policy: str, tasks: Sequence[Task], seat: int = 0, seed: int = 0) -> list[float]:

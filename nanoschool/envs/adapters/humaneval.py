@@ -19,7 +19,7 @@ from typing import ClassVar
 
 from nanoschool.envs import judged
 from nanoschool.envs.common import require
-from nanoschool.types import SPLITS, Ask, Episode, Message, Outcome, Task, UserError
+from nanoschool.types import SPLITS, Ask, Episode, Message, Outcome, Task, TooFew, UserError
 
 FIELDS = ("task_id", "prompt", "entry_point", "canonical_solution", "test")
 STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")  # that end a function's body: section 3.2 of the paper
@@ -41,7 +41,7 @@ class HumanEval:
         require(0 < self.seconds <= 600, self.name, f"seconds={self.seconds} must be above 0 and at most 600")
 
     def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
-        """`count` problems in the seed's order. Raises UserError for another split than test, or for too many."""
+        """`count` problems in the seed's order. Raises UserError for another split than test, TooFew for too many."""
         require(split in SPLITS, self.name, f"unknown split {split!r}; write one of {', '.join(SPLITS)}")
         require(
             split == "test",
@@ -49,9 +49,9 @@ class HumanEval:
             f"has no {split} split, for a benchmark is not learned from; ask for test",
         )
         rows = problems(self.path)
-        require(
-            count <= len(rows), self.name, f"{self.path} has {len(rows)} problems; ask for no more than that"
-        )
+        if count > len(rows):
+            have = f"{self.path} has {len(rows)} problems; ask for no more than that"
+            raise TooFew(f"world {self.name}: {have}", len(rows))
         order = Random(f"{self.name}/{seed}").sample(range(len(rows)), count)
         return [Task(self.name, rows[at]["task_id"], rows[at]) for at in order]
 

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from nanoschool.envs.adapters import package
 from nanoschool.envs.common import require, split_of
-from nanoschool.types import SPLITS, Ask, Episode, Message, Outcome, Task, UserError
+from nanoschool.types import SPLITS, Ask, Episode, Message, Outcome, Task, TooFew, UserError
 
 SUFFIXES = (".jsonl", ".parquet")
 MARK = "####"
@@ -51,11 +51,9 @@ class Questions:
         require(split in SPLITS, self.name, f"unknown split {split!r}; write one of {', '.join(SPLITS)}")
         tasks = list(self.by_split[split])
         require(count == 0 or bool(tasks), self.name, self._has_none(split))
-        require(
-            count <= len(tasks),
-            self.name,
-            f"holds {len(tasks)} {split} questions, {count} were asked for; ask for fewer",
-        )
+        if count > len(tasks):
+            have = f"holds {len(tasks)} {split} questions, {count} were asked for; ask for fewer"
+            raise TooFew(f"world {self.name}: {have}", len(tasks))
         Random(f"{split}/{seed}").shuffle(tasks)
         return tasks[:count]
 

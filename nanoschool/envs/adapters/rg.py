@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 from nanoschool.envs.adapters import package
 from nanoschool.envs.adapters.guard import Limit, is_finite, is_formula, is_literal, is_sum
 from nanoschool.envs.common import PATIENCE, require, split_of
-from nanoschool.types import SPLITS, Ask, Episode, Message, Outcome, Task, UserError
+from nanoschool.types import SPLITS, Ask, Episode, Message, Outcome, Task, TooFew, UserError
 
 CHUNK = 100  # items of one dataset; the next has another seed
 RANGE = 10_000_000  # item numbers of a split
@@ -77,11 +77,8 @@ class ReasoningGym:
                 found[problem] = Task(self.name, problem, {"item": number, "question": question})
                 idle = 0
             elif (idle := idle + 1) >= PATIENCE:
-                require(
-                    False,
-                    self.name,
-                    f"found only {len(found)} distinct {split} tasks of the {count} asked for",
-                )
+                have = f"found only {len(found)} distinct {split} tasks of the {count} asked for"
+                raise TooFew(f"world {self.name}: {have}", len(found))
         return list(found.values())
 
     def play(self, task: Task) -> Episode:

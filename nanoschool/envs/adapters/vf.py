@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from nanoschool.envs.adapters import package
 from nanoschool.envs.common import require, split_of
-from nanoschool.types import SPLITS, Ask, Episode, Outcome, Task, UserError
+from nanoschool.types import SPLITS, Ask, Episode, Outcome, Task, TooFew, UserError
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,9 @@ class Verifiers:
             if split_of(problem) == split and problem not in found:
                 found[problem] = Task(self.name, problem, {"index": at})
         tasks = list(found.values())
-        have = f"holds {len(tasks)} {split} tasks, {count} were asked for; ask for fewer"
-        require(count <= len(tasks), self.name, have)
+        if count > len(tasks):
+            have = f"holds {len(tasks)} {split} tasks, {count} were asked for; ask for fewer"
+            raise TooFew(f"world {self.name}: {have}", len(tasks))
         Random(f"{split}/{seed}").shuffle(tasks)
         return tasks[:count]
 
