@@ -8,12 +8,13 @@ import tyro
 
 from nanoschool import envs
 from nanoschool.core.files import write_atomic
+from nanoschool.finished import load_policy
 from nanoschool.lab.frontier import summarise
 from nanoschool.lab.goodhart import Arm, Experiment, Plan
 from nanoschool.methods import dpo, ipo, kto, online_dpo, orpo, ppo, rloo, simpo
 from nanoschool.progress import watcher
 from nanoschool.report.goodhart import page
-from nanoschool.run import load_policy, run
+from nanoschool.run import run
 from nanoschool.settings import load_settings
 
 PRACTICE = dict(problems=16, samples=8, lr=1e-3)

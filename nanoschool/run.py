@@ -7,20 +7,18 @@ import shlex
 from pathlib import Path
 
 from nanoschool import envs, train
-from nanoschool.core import checkpoint, device
+from nanoschool.core import checkpoint
 from nanoschool.core.config import Lora, ModelConfig
 from nanoschool.core.lora import adapted, build
 from nanoschool.core.model import GPT
 from nanoschool.core.policy import Policy
 from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.envs.adapters.reward import rewarded
-from nanoschool.evals.exam import Exam
 from nanoschool.examiner import Examiner
 from nanoschool.exposure import exposure
 from nanoschool.folder import Folder
 from nanoschool.interrupt import Interrupted, terminable
 from nanoschool.judging import found, judge_of
-from nanoschool.lab.scripted import tasks_of
 from nanoschool.ledger import Budget, Ledger
 from nanoschool.machine import flops_per_second, settle
 from nanoschool.methods.base import Learner
@@ -33,8 +31,6 @@ from nanoschool.summary import summarise
 from nanoschool.types import Environment, UserError
 
 SAID = 6  # settings that differ, named in an error
-
-__all__ = ["Interrupted", "evaluate_run", "load_policy", "run"]
 
 
 def run(settings: Settings, show: train.Show) -> Path:
@@ -228,26 +224,3 @@ class School:
         policy = Policy(model, self.reading.tokenizer, self.ledger)
         restore(policy, saved)
         return policy
-
-
-def load_policy(path: Path, stage: str | None) -> Policy:
-    """The policy of a run's stage (its best weights on dev), or of its newest checkpoint."""
-    root = path / "checkpoints"
-    saved = named(root, stage) if stage else checkpoint.newest(root, print)
-    if saved is None:
-        raise UserError(f"{path}: has no checkpoint yet; run it first")
-    machine = device.choose()
-    model = build(ModelConfig.from_hf(saved.config)).to(machine.device)
-    policy = Policy(model, Tokenizer.load(saved.path), Ledger())
-    restore(policy, saved)
-    return policy
-
-
-def evaluate_run(path: Path, stage: str | None, worlds: list[str], n: int) -> dict:
-    """Greedy accuracy of a run's stage on `n` test tasks of each world, or all that it has, in every way it can be put."""
-    settings, policy = load_run(path), load_policy(path, stage)
-    found = {}
-    for name, env in {name: settings.worlds.get(name) or envs.load(name) for name in worlds}.items():
-        there = len(tasks_of(env, "test", n))
-        found |= Exam({name: env}, there, 1, 1, practised=(), converses=False).sit(policy)[0]["worlds"]
-    return found

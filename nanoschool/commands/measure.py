@@ -47,7 +47,7 @@ def measure(args: Sequence[str]) -> int:
     folder = existing_run(options.runs_dir, name)
     stage, _ = finished_stage(folder, options.stage)
     worlds = options.worlds or _evaluated(folder)
-    from nanoschool.run import evaluate_run
+    from nanoschool.finished import evaluate_run
 
     found = evaluate_run(folder, stage, list(worlds), options.n)
     for world, ways in found.items():

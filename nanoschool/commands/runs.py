@@ -35,12 +35,13 @@ def run(args: Sequence[str]) -> int:
 def carried_out(settings: Settings) -> int:
     """Do what the settings say, and write the report; returns the exit status."""
     from nanoschool import run as school
+    from nanoschool.interrupt import Interrupted
     from nanoschool.progress import watcher
 
     show = watcher(sys.stdout)
     try:
         folder = school.run(settings, show)
-    except school.Interrupted as stop:
+    except Interrupted as stop:
         show.close()
         print(f"nanoschool: interrupted; this goes on where it was: {stop}", file=sys.stderr)
         return INTERRUPTED
@@ -61,7 +62,7 @@ def chat(args: Sequence[str]) -> int:
     name, options = target("chat", args, Chat(), "run")
     folder = existing_run(options.runs_dir, name)
     stage, raw = finished_stage(folder, options.stage)
-    from nanoschool.run import load_policy
+    from nanoschool.finished import load_policy
 
     talk(load_policy(folder, stage), options, raw)
     return 0
