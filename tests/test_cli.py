@@ -1,6 +1,7 @@
 """The command line: help is fast, without torch; a mistake gets one line and status 2; Ctrl-C 130 and the way on."""
 
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -37,9 +38,10 @@ def mistake(args: list[str], capfd) -> str:
 def test_help_is_fast_and_lists_everything():
     took = []
     for _ in range(3):
-        start = time.monotonic()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         said = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True).stdout
-        took.append(time.monotonic() - start)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)  # processor time: a busy machine is no slower one
+        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(took) < 0.5
     for word in (*COMMANDS, "laptop", "smoke", "nano", "rloo", "grpo", "sft", "chain", "facts"):
         assert word in said

@@ -93,7 +93,7 @@ def test_a_core_plays_twenty_thousand_episodes_a_second(name):
     scripts = [Reply(world.guess(task, [], rng)) for task in tasks]
     rates = []
     for _ in range(5):  # the best of five, for a machine may be busy
-        begun = time.perf_counter()
+        begun = time.process_time()
         for task, reply in zip(tasks, scripts, strict=True):
             episode = world.play(task)
             next(episode)
@@ -103,7 +103,7 @@ def test_a_core_plays_twenty_thousand_episodes_a_second(name):
                 assert end.value.rewards is not None
             else:
                 pytest.fail("a guess ends the episode")
-        rates.append(len(tasks) / (time.perf_counter() - begun))
+        rates.append(len(tasks) / (time.process_time() - begun))
     assert max(rates) > 20_000
 
 
