@@ -40,7 +40,9 @@ def test_help_is_fast_and_lists_everything():
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         said = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True).stdout
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)  # processor time: a busy machine is no slower one
+        after = resource.getrusage(
+            resource.RUSAGE_CHILDREN
+        )  # processor time: a busy machine is no slower one
         took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(took) < 0.5
     for word in (*COMMANDS, "laptop", "smoke", "nano", "rloo", "grpo", "sft", "chain", "facts"):
