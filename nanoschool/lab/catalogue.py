@@ -125,7 +125,7 @@ def _bits(env: Environment, tasks: Sequence[Task]) -> float | None:
 def _seconds(env: Environment, tasks: Sequence[Task], played: Sequence[Played]) -> float:
     """The world's own time: the same replies again, and the fastest time through, for machines do other things too."""
     begun, passes = time.perf_counter(), []
-    while not passes or time.perf_counter() - begun < 0.1:
+    while not passes or time.perf_counter() - begun < 0.2:
         started = time.perf_counter()
         for task, episode in zip(tasks, played, strict=True):
             perform(env.play(task), lambda ask, replies, said=episode.replies: said[len(replies)])
