@@ -259,9 +259,10 @@ def test_documents_follow_from_the_rng_and_have_something_to_learn(world):
 
 @pytest.mark.soak
 def test_scripted_episodes_are_fast(world):
-    """At least 20,000 a second where there is one turn; a multi-turn world may take as long for each turn."""
+    """At least 20,000 a second where there is one turn; else as long for each turn, and once more for the whole."""
     measured = entry(world, 100)
-    assert measured.seconds <= 0.05 * measured.turns[0]
+    mean, most = measured.turns
+    assert measured.seconds <= 0.05 * (mean + (most > 1))
 
 
 @pytest.mark.parametrize(
