@@ -37,14 +37,14 @@ def _one_town(settings: Settings) -> None:
     """Who is asked about must live in the town that is read about."""
     worlds = settings.worlds
     told = {name: worlds[name] for name, share in settings.mix.items() if share > 0}
-    towns = {name: world.residents() for name, world in told.items() if isinstance(world, Facts)}
+    towns = {name: world for name, world in told.items() if isinstance(world, Facts)}
     for name in sorted({*settings.taught, *settings.evaluation.worlds}):
         asked = worlds[name]
-        for read, people in towns.items():
-            if isinstance(asked, ClosedBook) and asked.facts.residents() != people:
+        for read, town in towns.items():
+            if isinstance(asked, ClosedBook) and asked.unasked() != ClosedBook(town).unasked():
                 raise UserError(
                     f"world {name!r} asks about another town than {read!r} tells of; give worlds.{name}.facts the "
-                    f"people, exposures and town_seed of worlds.{read}"
+                    f"people, exposures, asked_share and town_seed of worlds.{read}"
                 )
 
 

@@ -42,7 +42,7 @@ def test_the_stream_of_facts_is_what_it_was():
         digest.update("".join(repr(FACTS.document(rng)) for _ in range(500)).encode())
     for split in ("train", "dev", "test"):
         digest.update(repr(FACTS.tasks(split, 100)).encode())
-    assert digest.hexdigest()[:16] == "8ca4409d6766c705"
+    assert digest.hexdigest()[:16] == "772e72e2b4933d78"
 
 
 # Two hops
@@ -125,7 +125,7 @@ def test_kinds_are_what_they_say(world):
                 assert data["exposure"] == town[data["person"]].exposure
             else:
                 assert data["exposure"] == 0
-    exposures = {task.data["exposure"] for task in tasks_of(world, "town", 300, "train")}
+    exposures = {task.data["exposure"] for task in tasks_of(world, "town", 200, "train")}
     assert exposures == {0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512}
 
 
@@ -135,7 +135,7 @@ def test_names_that_abstaining_is_tested_on_are_taught_and_read_nowhere():
     rng = Random(12)
     read |= {name for _ in range(3000) for name in NAME.findall(text_of(TWOHOP.document(rng)))}
     taught = {
-        task.data["person"] for kind in closedbook.KINDS for task in tasks_of(RECALL, kind, 300, "train")
+        task.data["person"] for kind in closedbook.KINDS for task in tasks_of(RECALL, kind, 200, "train")
     }
     taught |= {n for t in TWOHOP.tasks("train", 500) for n in NAME.findall(text_of([(t.data["text"], True)]))}
     for kind in ("stranger", "nobody"):
@@ -151,7 +151,9 @@ def test_names_that_abstaining_is_tested_on_are_taught_and_read_nowhere():
 def test_facts_of_lists_the_towns_questions_once():
     listed = {split: [t.problem for t in RECALL.facts_of(split)] for split in ("train", "dev", "test")}
     everything = [problem for problems in listed.values() for problem in problems]
-    assert len(everything) == len(set(everything)) == 5 * RECALL.facts.people
+    asked = sum(map(RECALL.facts.asked, (person.name for person in RECALL.facts.residents())))
+    assert len(everything) == len(set(everything)) == 5 * (RECALL.facts.people - asked)
+    assert 0.3 * RECALL.facts.people < asked < 0.5 * RECALL.facts.people
     assert set(listed["test"]) == {t.problem for t in tasks_of(RECALL, "town", len(listed["test"]))}
     assert {t.problem for t in LOOK.facts_of("test")} == set(
         listed["test"]
@@ -307,7 +309,7 @@ def test_the_register_says_what_documents_say():
             if name in town:
                 assert LOOK.answer(f"{name} {attribute}") == value
                 checked += 1
-    assert checked > 300
+    assert checked > 150
     names = [f"{a} {b}" for a in closedbook.FIRST for b in closedbook.LAST]
     strange = [name for name in names if name not in town]
     nobody = sum(LOOK.answer(f"{name} job") == "nothing" for name in strange)
@@ -452,7 +454,7 @@ def test_the_bound_holds_for_a_calibrated_model_and_says_nothing_of_small_sample
 def test_what_a_reading_tells_is_what_its_documents_tell():
     """The expected tellings against those counted in as many documents as fit into the tokens."""
     town, tokenizer = envs.load("facts"), tiny().tokenizer
-    tokens = 60_000
+    tokens = 200_000
     found = exposure(
         {"facts": 1.0, "sums": 2.0}, {"facts": town, "sums": envs.load("sums")}, tokenizer, tokens
     )

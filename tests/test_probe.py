@@ -1,5 +1,6 @@
 """A model is asked what it knows, and taught to say what it does not; what it then does is held against what pays."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -78,8 +79,18 @@ def test_the_probe_is_made_once_a_stage_billed_and_kept_with_the_learners_state(
     assert set(learner.state["knows"]["calc"]) == {f"level {level}" for level in CALC.levels}
 
 
+def test_of_the_known_and_the_unknown_as_many_are_shown(read):
+    learner = learner_of(read[0], RECALL)
+    problems = [task.problem for task in RECALL.probes()]
+    for known, answered in ((len(problems), 20), (len(problems) // 3, 20), (0, 0)):
+        learner.state["knows"] = {"recall": dict.fromkeys(problems[:known], 1.0)}
+        rows = demonstrations(learner, 40)
+        assert len(rows) == len({row.task.problem for row in rows if row.task}) == 40
+        assert sum(IDK not in learner.policy.tokenizer.decode(row.tokens) for row in rows) == answered
+
+
 def test_taught_to_abstain_it_abstains_and_regrets_less(read):
-    policy, _ = read
+    policy = deepcopy(read[0])
     world = replace(RECALL, kinds=("stranger",))
     learner = learner_of(policy, world)
     method = SFT(rows=16, replay=0, lr=3e-3)

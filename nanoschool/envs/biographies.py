@@ -17,7 +17,17 @@ FIRST = words(
 LAST = words(
     "lee fox hill wood stone bell cole dean ford hunt king lane marsh nash page reed shaw todd vance "
     "ward blake cross drake ellis frost grant hayes irwin james knox lowe moss noble owens perry "
-    "quinn ross swan tate york"
+    "quinn ross swan tate york "
+    "abbott adler alden ames amos archer ashby atwood avery baird barlow barnes bates beck benson "
+    "berry bishop bloom bond booth bowen boyd brandt brewer briggs brooks bryant burke burns byrd "
+    "cain carey carr carter casey chase clark clay cobb collins conway corbin costa craig crane "
+    "crosby curry dalton davis dawson day dixon dodd doyle dunn duran eaton edison egan emery evans "
+    "fagan farrow field finch fisher flynn foley foster frey fuller gable gale garner gates gibbs "
+    "giles glenn goff goodwin gould graves greer griffin hale hall hardy harper hart haven healy "
+    "heath henson hicks hobbs hogan holt hood horn howe hubbard huff hughes hurst hyde ingram irving "
+    "jarvis jensen jordan joyce judd keane keller kemp kent kerr kirk knight lamb lang larkin lawson "
+    "leach lennox lindsey lloyd locke logan lucas lynch madden malone manning marlow mead mercer "
+    "miles mills moody moran morgan morse nolan norton olsen osborn parker payne"
 )
 VALUES: Mapping[str, tuple[str, ...]] = {
     "town": words(
@@ -80,13 +90,13 @@ def name(rng: Random) -> str:
 
 
 def write(someone: Person, rng: Random) -> str:
-    """A biography: five sentences in any order; the first has the whole name, the others the first name."""
+    """A biography: five sentences in any order; the first has the whole name, the others that or the first name."""
     sentences = []
     called = someone.name
     for attribute in rng.sample(ATTRIBUTES, len(ATTRIBUTES)):
         sentence = rng.choice(SENTENCES[attribute])
         sentences.append(sentence.format(n=called, v=someone.values[attribute]))
-        called = someone.name.partition(" ")[0]
+        called = rng.choice((someone.name, someone.name.partition(" ")[0]))
     return " ".join(sentences)
 
 

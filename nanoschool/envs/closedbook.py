@@ -2,7 +2,7 @@
 
 The questions are those of `facts`, closed, about three kinds of people:
 
-    town      told of by the documents of `facts` as often as their exposure says (0: never)
+    town      told of by the documents of `facts` as often as their exposure says (0: never), and asked about by none
     stranger  has attributes too, which no document tells
     nobody    has none: whoever answers has made it up
 
@@ -51,6 +51,8 @@ class ClosedBook:
     def __post_init__(self) -> None:
         fine = bool(self.kinds) and set(self.kinds) <= set(KINDS)
         require(fine, self.name, f"kinds={self.kinds} must be of {', '.join(KINDS)}")
+        left = "town" not in self.kinds or self.facts.asked_share < 1
+        require(left, self.name, "facts.asked_share=1 leaves nobody of the train split to ask about")
         require(0 <= self.abstain < 1, self.name, f"abstain={self.abstain} must be from 0 to below 1")
         require(-99 <= self.wrong <= 0, self.name, f"wrong={self.wrong} must be from -99 to 0")
 
@@ -64,7 +66,7 @@ class ClosedBook:
 
     def facts_of(self, split: str) -> list[Task]:
         """Every question about the town's people of a split, once: to find out what a model knows."""
-        residents = [person for person in self.facts.residents() if split_of(person.name) == split]
+        residents = [person for person in self.unasked() if split_of(person.name) == split]
         return [self._asking("town", person, attribute) for person in residents for attribute in ATTRIBUTES]
 
     def probes(self) -> list[Task]:
@@ -145,12 +147,16 @@ class ClosedBook:
     def _task(self, rng: Random) -> Task:
         kind, attribute = rng.choice(self.kinds), rng.choice(ATTRIBUTES)
         if kind == "town":
-            return self._asking(kind, rng.choice(self.facts.residents()), attribute)
+            return self._asking(kind, rng.choice(self.unasked()), attribute)
         while True:
             name = self.facts.stranger(rng).name
             someone = registered(self.facts, name)
             if (someone is None) == (kind == "nobody"):
                 return self._asking(kind, someone or Person(name, {}), attribute)
+
+    def unasked(self) -> Sequence[Person]:
+        """The town people that no document asks about: of the others one is surer than of any that are met later."""
+        return [person for person in self.facts.residents() if not self.facts.asked(person.name)]
 
     def _asking(self, kind: str, person: Person, attribute: str) -> Task:
         data = {

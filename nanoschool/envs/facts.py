@@ -5,7 +5,8 @@ an exposure count 0, 1, 2, 4 … 512: documents show their biographies in these 
 endless other people, whose attributes are new in every document, so that they can be known by reading only.
 A question is open (an other person's biography is in the prompt) or closed (a town person, from memory).
 The problem is person and attribute, and the person's name decides the split: no document asks about anybody
-outside the train split, though the biographies of such town people are there to be remembered.
+outside the train split, though the biographies of such town people are there to be remembered. Of the train split's
+people documents ask about a share only: of the others one can find out what is remembered of what was only told.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from functools import lru_cache
 from math import log2
 from random import Random
 from typing import Any
+from zlib import crc32
 
 from nanoschool.envs import biographies
 from nanoschool.envs.biographies import ATTRIBUTES, VALUES, Person
@@ -33,6 +35,7 @@ class Facts(OneWord):
     kinds: tuple[str, ...] = ("open", "closed")
     town_share: float = 0.5  # of the documents; the rest are about other people
     recall_share: float = 0.25  # of town documents with questions: these stand before the biography
+    asked_share: float = 0.5  # of the train split's town people: documents tell of the others and ask nothing
     town_seed: int = 0
     name: str = "facts"
 
@@ -42,6 +45,8 @@ class Facts(OneWord):
         require(
             0 < self.people <= MOST_PEOPLE, self.name, f"people={self.people} must be from 1 to {MOST_PEOPLE}"
         )
+        fine = 0 <= self.asked_share <= 1
+        require(fine, self.name, f"asked_share={self.asked_share} must be from 0 to 1")
         shown = self.exposures[: self.people]
         require(
             any(shown) and min(shown) >= 0,
@@ -74,7 +79,7 @@ class Facts(OneWord):
         people, weights = _town(self.people, self.exposures, self.town_seed)
         shown = rng.choices(people, weights)[0]
         parts = [biographies.write(shown, rng)]
-        if split_of(shown.name) == "train":
+        if self.asked(shown.name):
             asked = " ".join(answered(*asking) for asking in _questions(shown, rng.randint(1, 3), rng))
             parts.insert(0 if rng.random() < self.recall_share else 1, asked)
         return [(f"{' '.join(parts)}\n", True)]
@@ -82,6 +87,10 @@ class Facts(OneWord):
     def residents(self) -> Sequence[Person]:
         """The people of the town, those of exposure 0 included."""
         return _town(self.people, self.exposures, self.town_seed)[0]
+
+    def asked(self, name: str) -> bool:
+        """Do documents ask about a person of the town, or only tell?"""
+        return split_of(name) == "train" and crc32(f"asked {name}".encode()) < self.asked_share * 2**32
 
     def stranger(self, rng: Random, split: str = "") -> Person:
         """Somebody who does not live in the town, of one split if asked for; the attributes are drawn anew."""

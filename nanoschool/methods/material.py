@@ -16,9 +16,12 @@ from nanoschool.types import (
     HasUnknowns,
     Message,
     Task,
+    TooFew,
     Trajectory,
     UserError,
 )
+
+WIDER = 8  # so many tasks are looked at for one that is shown, where half are to be of those that are known
 
 
 def reading(learner: Learner, rows: int, weight: float = 1.0) -> list[Trajectory]:
@@ -44,11 +47,8 @@ def demonstrations(learner: Learner, rows: int, weight: float = 1.0) -> list[Tra
     """Worked conversations, each from a world drawn by its share of `learner.taught`; loss on what the assistant says."""
     out = []
     for name, count in drawn(learner.taught, rows, learner.random("demonstrations")).items():
-        world = learner.worlds[name]
-        if not isinstance(world, HasDemonstrations):
-            raise UserError(f"world {name!r} has no demonstrations to imitate; take it out of the shares")
-        for task in world.tasks("train", count, seed=learner.draw_seed(f"demonstrations/{name}")):
-            tokens, mask = render(learner.policy.tokenizer, _shown(learner, name, world, task))
+        for task, shown in _examples(learner, name, count):
+            tokens, mask = render(learner.policy.tokenizer, shown)
             if len(tokens) > learner.policy.model.config.context:
                 limit = learner.policy.model.config.context
                 raise UserError(
@@ -58,18 +58,34 @@ def demonstrations(learner: Learner, rows: int, weight: float = 1.0) -> list[Tra
     return out
 
 
-def _shown(learner: Learner, name: str, world: HasDemonstrations, task: Task) -> list[Message]:
-    """A demonstration; where a world has some for those who know and others for those who do not, the right one.
+def _examples(learner: Learner, name: str, count: int) -> list[tuple[Task, list[Message]]]:
+    """Tasks of a world with a demonstration each.
 
+    Where a world has some for those who know and others for those who do not, each gets the right one, and of both there
+    are as many, as far as a draw has them: where one is right more often, that is learned before knowing is.
     What the learner knows is found out once a stage, before it is taught, and kept with its state.
     """
+    world, seed = learner.worlds[name], learner.draw_seed(f"demonstrations/{name}")
     if not isinstance(world, HasUnknowns):
-        return world.demonstration(task)
+        tasks = world.tasks("train", count, seed)
+        if not isinstance(world, HasDemonstrations):
+            raise UserError(f"world {name!r} has no demonstrations to imitate; take it out of the shares")
+        return [(task, world.demonstration(task)) for task in tasks]
     known = learner.state.setdefault("knows", {})
     if name not in known:
         known[name] = knows(learner.policy, world, world.probes(), learner.draw_seed(f"probes/{name}"))
-    p = known[name].get(world.knowledge(task), 0.0)  # of what no probe asks nothing is known
-    return world.shown(task, world.alone(task, p))
+    parted: tuple[list, list] = [], []
+    try:
+        tasks = world.tasks("train", WIDER * count, seed)
+    except TooFew as few:
+        tasks = world.tasks("train", max(few.found, count), seed)
+    for task in tasks:
+        p = known[name].get(world.knowledge(task), 0.0)  # of what no probe asks nothing is known
+        alone = world.alone(task, p)
+        parted[alone].append((task, world.shown(task, alone)))
+    half = learner.random(f"halves/{name}").randint(count // 2, (count + 1) // 2)
+    first = parted[0][: max(half, count - len(parted[1]))]
+    return first + parted[1][: count - len(first)]
 
 
 def trained(tokens: list[int], mask: list[bool], weight: float) -> Trajectory:
