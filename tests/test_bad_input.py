@@ -84,7 +84,7 @@ def test_a_budget_in_a_unit_that_is_never_spent_ends(tmp_path: Path) -> None:
 
 def test_who_is_asked_about_lives_where_is_read(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     flags = ["--runs-dir", str(tmp_path), "--worlds.recall.facts.people", "120"]
-    said = refused(["run", "knowing", *flags], capfd)
+    said = refused(["run", "laptop", *flags], capfd)
     assert "world 'recall' asks about another town than 'facts' tells of; give worlds.recall.facts" in said
 
 

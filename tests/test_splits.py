@@ -164,7 +164,7 @@ def test_no_held_out_question_occurs_in_the_reading(name):
 
 def test_no_held_out_arithmetic_is_told_by_another_world():
     """A chain's steps, a sum's columns and the calculator's lines are problems of each other's kind."""
-    settings = load_settings("knowing")
+    settings = load_settings("laptop")
     held_out = set()
     for name in ("sums", "calc"):
         for wanted in ("dev", "test"):

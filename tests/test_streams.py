@@ -32,7 +32,7 @@ SHORT = {  # of the widest school: every source and every stage, a few steps eac
         "gate_books": "100",
     },
 }
-RUNS = {"nano": [], "knowing": [w for s, t in SHORT.items() for k, v in t.items() for w in (f"--{s}.{k}", v)]}
+RUNS = {"nano": [], "laptop": [w for s, t in SHORT.items() for k, v in t.items() for w in (f"--{s}.{k}", v)]}
 
 
 class Stream:
