@@ -6,6 +6,7 @@ from functools import cache
 from random import Random
 
 import torch
+from torch.utils.flop_counter import register_flop_formula
 
 from nanoschool.core.batch import Batch
 from nanoschool.core.config import ModelConfig
@@ -20,6 +21,12 @@ from nanoschool.ledger import Ledger
 from nanoschool.types import Ask, Episode, Message, Outcome, Task, Trajectory
 
 SHORT = Chain(lengths=(1, 2), document_lengths=(1, 2), long_lengths=(3,))
+
+
+@register_flop_formula(torch.ops.mkldnn._linear_pointwise)
+def products(a_NI, b_OI, *rest, out_shape, **named) -> int:
+    """What torch's counter is to know of core/linear.py."""
+    return 2 * a_NI[0] * a_NI[1] * b_OI[0]
 
 
 @cache

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from nanoschool.types import Trajectory
 
-A_PASS = 512  # tokens that take as long as one more forward and backward pass of a small model does at least
-
 
 @dataclass(frozen=True)
 class Totals:
@@ -96,23 +94,22 @@ class Batch:
         )
 
     def micro(self, max_tokens: int) -> list["Batch"]:
-        """Split into micro-batches of at most `max_tokens` padded tokens (at least a row each), like lengths together.
+        """Split into micro-batches of at most `max_tokens` tokens (at least a row each), like lengths together.
 
-        A part ends, too, where its padding has come to cost as much as another pass. The sides of a comparison are
-        never parted.
+        Padding does not count: it is not computed. The sides of a comparison are never parted.
         """
         lengths, units = self.lengths.tolist(), self._units()
         units.sort(key=lambda rows: -max(lengths[row] for row in rows))  # stable
         parts: list[list[int]] = []
-        longest = padding = 0
+        held = 0
         for rows in units:
             tokens = sum(lengths[row] for row in rows)
-            if parts and padding < A_PASS and (len(parts[-1]) + len(rows)) * longest <= max_tokens:
+            if parts and held + tokens <= max_tokens:
                 parts[-1] += rows
+                held += tokens
             else:
                 parts.append(list(rows))
-                longest, padding = max(lengths[row] for row in rows), 0
-            padding += longest * len(rows) - tokens
+                held = tokens
         return [self.rows(torch.tensor(part)) for part in parts]
 
     def _units(self) -> list[list[int]]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nanoschool.core.batch import Batch, Totals
 from nanoschool.core.optim import adamw
+from nanoschool.core.packed import before_learned
 from nanoschool.core.policy import Diverged, Policy
 
 ValueLoss = Callable[[Tensor, Batch, Totals], Tensor]  # (values (B, T), batch, totals) -> scalar
@@ -70,9 +71,9 @@ class Critic:
         self.optimizer.restore(parts["optimizer"])
 
     def _forward(self, batch: Batch) -> Tensor:
-        at_B, at_T = torch.nonzero(batch.mask, as_tuple=True)
-        values_N = self.head(self.body(batch.tokens)[at_B, at_T - 1])[:, 0].float()
-        return torch.zeros(batch.tokens.shape, device=self.device).index_put((at_B, at_T), values_N)
+        x_ND, at = before_learned(self.body, batch)
+        values_N = self.head(x_ND)[:, 0].float()
+        return torch.zeros(batch.tokens.shape, device=self.device).index_put(at, values_N)
 
     def _charge(self, batch: Batch, fitted: bool) -> None:
         """A pass of the policy without its logits; the head is one number a scored token."""

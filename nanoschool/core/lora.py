@@ -12,10 +12,10 @@ from typing import Any
 
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nanoschool.core.config import Lora, ModelConfig
+from nanoschool.core.linear import Linear, linear
 from nanoschool.core.model import GPT
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -29,15 +29,15 @@ class Adapted(nn.Module):
         super().__init__()
         self.weight, self.scale = matrix.weight, spec.alpha / spec.rank
         device = matrix.weight.device
-        self.lora_A = nn.Linear(matrix.in_features, spec.rank, bias=False, device=device)
-        self.lora_B = nn.Linear(spec.rank, matrix.out_features, bias=False, device=device)
+        self.lora_A = Linear(matrix.in_features, spec.rank).to(device)
+        self.lora_B = Linear(spec.rank, matrix.out_features).to(device)
         with torch.no_grad():
             drawn_RI = 2 * torch.rand(self.lora_A.weight.shape, generator=random) - 1
             self.lora_A.weight.copy_(drawn_RI * matrix.in_features**-0.5)
             self.lora_B.weight.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight) + self.scale * self.lora_B(self.lora_A(x))
+        return linear(x, self.weight) + self.scale * self.lora_B(self.lora_A(x))
 
     @torch.no_grad()
     def merged(self) -> Tensor:

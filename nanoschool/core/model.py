@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nanoschool.core.config import ModelConfig
+from nanoschool.core.linear import Linear, linear
 
 # attend(layer, q_BHSK, k_BGSK, v_BGSK) -> (B, H, S, K): the trainer attends causally, the engine to its cache
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
@@ -35,10 +36,10 @@ class RMSNorm(nn.Module):
 class Attention(nn.Module):
     def __init__(self, c: ModelConfig) -> None:
         super().__init__()
-        self.q_proj = nn.Linear(c.width, c.heads * c.head_width, bias=False)
-        self.k_proj = nn.Linear(c.width, c.kv_heads * c.head_width, bias=False)
-        self.v_proj = nn.Linear(c.width, c.kv_heads * c.head_width, bias=False)
-        self.o_proj = nn.Linear(c.heads * c.head_width, c.width, bias=False)
+        self.q_proj = Linear(c.width, c.heads * c.head_width)
+        self.k_proj = Linear(c.width, c.kv_heads * c.head_width)
+        self.v_proj = Linear(c.width, c.kv_heads * c.head_width)
+        self.o_proj = Linear(c.heads * c.head_width, c.width)
         self.q_norm = RMSNorm(c.head_width, c.eps) if c.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(c.head_width, c.eps) if c.qk_norm else nn.Identity()
         self.head_width = c.head_width
@@ -55,9 +56,9 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     def __init__(self, c: ModelConfig) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(c.width, c.hidden, bias=False)
-        self.up_proj = nn.Linear(c.width, c.hidden, bias=False)
-        self.down_proj = nn.Linear(c.hidden, c.width, bias=False)
+        self.gate_proj = Linear(c.width, c.hidden)
+        self.up_proj = Linear(c.width, c.hidden)
+        self.down_proj = Linear(c.hidden, c.width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
@@ -87,14 +88,14 @@ class Body(nn.Module):
 class GPT(nn.Module):
     cos: Tensor
     sin: Tensor
-    lm_head: nn.Linear  # absent where tied
+    lm_head: Linear  # absent where tied
 
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
         super().__init__()
         self.config = config
         self.model = Body(config)
         if not config.tied:
-            self.lm_head = nn.Linear(config.width, config.vocab, bias=False)
+            self.lm_head = Linear(config.width, config.vocab)
         cos_TK, sin_TK = rope_tables(config)
         self.register_buffer("cos", cos_TK, persistent=False)
         self.register_buffer("sin", sin_TK, persistent=False)
@@ -141,7 +142,7 @@ class GPT(nn.Module):
         return self.model.norm(x_BSD)
 
     def logits(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.head).float()
+        return linear(x, self.head).float()
 
 
 def rope_tables(c: ModelConfig) -> tuple[Tensor, Tensor]:

@@ -12,8 +12,10 @@ from torch import Tensor
 from nanoschool.core.batch import Batch, Totals, weighted_nll
 from nanoschool.core.device import compute_dtype
 from nanoschool.core.engine import Session
+from nanoschool.core.likelihood import log_likelihood
 from nanoschool.core.model import GPT
 from nanoschool.core.optim import Optimizer
+from nanoschool.core.packed import before_learned
 from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.ledger import Ledger
 from nanoschool.types import Trajectory
@@ -34,7 +36,7 @@ class Policy:
 
     def __init__(self, model: GPT, tokenizer: Tokenizer, ledger: Ledger, micro_tokens: int = 8192) -> None:
         self.model, self.tokenizer, self.ledger = model, tokenizer, ledger
-        self.micro_tokens = micro_tokens  # padded tokens in one forward pass of training
+        self.micro_tokens = micro_tokens  # in one forward pass of training
         self.prompt = ""
         self.optimizer: Optimizer | None = None
 
@@ -67,8 +69,9 @@ class Policy:
             batch = batch.to(self.device)
             logits_NV, at = self._masked_logits(batch)
             blank_BT = torch.zeros(batch.tokens.shape, device=self.device)
+            logprobs_N = -torch.nn.functional.cross_entropy(logits_NV, batch.tokens[at], reduction="none")
             likeliest_BT = torch.zeros_like(batch.tokens).index_put(at, logits_NV.argmax(-1))
-            return blank_BT.index_put(at, self._logprobs_of(batch.tokens[at], logits_NV)), likeliest_BT
+            return blank_BT.index_put(at, logprobs_N), likeliest_BT
 
     def whole(self, batch: Batch) -> Tensor:
         """Log-probabilities over the vocabulary at every masked position, (N, V), row by row."""
@@ -148,8 +151,8 @@ class Policy:
         return twin
 
     def _forward(self, batch: Batch) -> Tensor:
-        logits_NV, at = self._masked_logits(batch)
-        logprobs_N = self._logprobs_of(batch.tokens[at], logits_NV)
+        x_ND, at = before_learned(self.model, batch)
+        logprobs_N = log_likelihood(x_ND, self.model.head, batch.tokens[at], batch.temperatures[at[0]])
         return torch.zeros(batch.tokens.shape, device=self.device).index_put(at, logprobs_N)
 
     def _whole(self, batch: Batch) -> Tensor:
@@ -157,13 +160,8 @@ class Policy:
 
     def _masked_logits(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Logits (N, V) of the masked positions, each from the hidden state before it, and where they are (row, column)."""
-        x_BTD = self.model(batch.tokens)
-        at_B, at_T = torch.nonzero(batch.mask, as_tuple=True)
-        return self.model.logits(x_BTD[at_B, at_T - 1]) / batch.temperatures[at_B, None], (at_B, at_T)
-
-    @staticmethod
-    def _logprobs_of(tokens_N: Tensor, logits_NV: Tensor) -> Tensor:
-        return -torch.nn.functional.cross_entropy(logits_NV, tokens_N, reduction="none")
+        x_ND, at = before_learned(self.model, batch)
+        return self.model.logits(x_ND) / batch.temperatures[at[0], None], at
 
     def _charge(
         self,

@@ -18,6 +18,7 @@ from nanoschool.core.checkpoint import Broken
 from nanoschool.core.config import ModelConfig
 from nanoschool.core.model import GPT
 from nanoschool.core.optim import Optimizer, adamw
+from nanoschool.core.packed import hidden
 from nanoschool.core.policy import Diverged, Policy
 from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.ledger import Ledger
@@ -49,9 +50,8 @@ class Scorer(nn.Module):
             self.register_buffer(name, value)
 
     def forward(self, batch: Batch) -> Tensor:
-        x_BTD = self.trunk[0](batch.tokens)
-        last_BD = x_BTD[torch.arange(len(batch), device=x_BTD.device), batch.lengths - 1]
-        return (self.score(last_BD)[:, 0].float() - self.mean) / self.std
+        x_SD, starts_B = hidden(self.trunk[0], batch)
+        return (self.score(x_SD[starts_B + batch.lengths - 1])[:, 0].float() - self.mean) / self.std
 
 
 class RewardModel:

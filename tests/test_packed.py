@@ -1,0 +1,130 @@
+"""Training without padding: rows end to end, attention inside each, logits in chunks, and products by another library."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tiny import Recorder, tiny, trajectories
+
+from nanoschool.core import likelihood
+from nanoschool.core.attention import _padded, block_diagonal
+from nanoschool.core.batch import Batch
+from nanoschool.core.critic import Critic
+from nanoschool.core.likelihood import log_likelihood
+from nanoschool.core.linear import FEW, linear
+from nanoschool.core.policy import Policy
+from nanoschool.core.reward_model import RewardModel
+
+CPU = torch.device("cpu")
+
+
+def padded_logprobs(policy: Policy, batch: Batch) -> torch.Tensor:
+    """log p of every token, (B, T), by the plain forward pass over padded rows."""
+    logprobs_BTV = policy.model.logits(policy.model(batch.tokens)).log_softmax(-1)
+    return F.pad(logprobs_BTV[:, :-1].gather(2, batch.tokens[:, 1:, None])[..., 0], (1, 0))
+
+
+@pytest.mark.parametrize("lengths", [[30, 7, 7, 12, 25, 3, 40, 2], [9] * 5, [40]])
+@pytest.mark.identities
+def test_packed_equals_padded_in_loss_and_gradient(lengths):
+    policy, plain = tiny(depth=2), tiny(depth=2)
+    batch = Batch.of(trajectories(policy, lengths))
+    policy.optimizer = recorder = Recorder(policy.model)
+    loss = policy.fit(batch)["loss"]
+    expected = -(batch.weights * padded_logprobs(plain, batch))[batch.mask].sum() / batch.mask.sum()
+    expected.backward()
+    assert loss == pytest.approx(float(expected.detach()), abs=1e-5)
+    for name, p in plain.model.named_parameters():
+        assert (p.grad - recorder.gradients[0][name]).abs().max() < 1e-5, name
+    with torch.no_grad():
+        logprobs_BT = padded_logprobs(plain, batch).where(batch.mask, torch.tensor(0.0))
+    assert (policy.logprobs(batch) - logprobs_BT).abs().max() < 1e-5
+
+
+def test_values_and_scores_do_not_depend_on_the_rows_beside():
+    policy = tiny()
+    rows = trajectories(policy, [12, 30, 5])
+    critic, judge = Critic(policy, 1e-3, 0.99), RewardModel(policy.model, policy.tokenizer, policy.ledger)
+    torch.nn.init.normal_(critic.head.weight, generator=torch.Generator().manual_seed(0))
+    values, scores = critic.values(Batch.of(rows)), judge.scores(Batch.of(rows))
+    for i, row in enumerate(rows):
+        alone = critic.values(Batch.of([row]))[0]
+        assert (values[i, : len(alone)] - alone).abs().max() < 1e-5 and not values[i, len(alone) :].any()
+        assert abs(float(scores[0, i] - judge.scores(Batch.of([row]))[0, 0])) < 1e-5
+
+
+def attended(attend, lengths, dtype):
+    """Output and gradients of q, k, v, for 4 query and 2 key-value heads."""
+    random = torch.Generator().manual_seed(0)
+    q, k, v, g = (torch.randn(1, n, sum(lengths), 16, generator=random) for n in (4, 2, 2, 4))
+    leaves = [x.requires_grad_() for x in (q, k, v)]
+    out = attend(0, q, k, v.to(dtype))
+    out.float().backward(g)
+    return [out.detach().float(), *(x.grad for x in leaves)]
+
+
+@pytest.mark.parametrize("lengths", [[130, 5, 5, 97, 96], [200, 200], [1, 1, 2]])
+@pytest.mark.identities
+def test_attention_stays_inside_its_row(lengths):
+    one_call = attended(_padded(lengths, CPU), lengths, torch.float32)
+    in_runs = attended(block_diagonal(lengths, CPU), lengths, torch.float32)
+    in_blocks = attended(block_diagonal(lengths, CPU), lengths, torch.bfloat16)
+    for expected, exact, rounded in zip(one_call, in_runs, in_blocks, strict=True):
+        assert (exact - expected).abs().max() < 1e-5
+        assert (rounded - expected).norm() < 0.01 * expected.norm(), "bfloat16 has 8 bits"
+
+
+def test_what_stands_in_one_row_changes_no_other():
+    lengths, random = [40, 100, 30], torch.Generator().manual_seed(0)
+    in_runs, one_call = block_diagonal(lengths, CPU), _padded(lengths, CPU)
+    for attend, dtype in ((in_runs, torch.float32), (in_runs, torch.bfloat16), (one_call, torch.float32)):
+        q, k, v = (torch.randn(1, n, 170, 16, generator=random) for n in (4, 2, 2))
+        before = attend(0, q, k, v.to(dtype))
+        for x in (q, k, v):
+            x[:, :, 40:140] += 1
+        changed = (attend(0, q, k, v.to(dtype)) != before).any(-1)[0, 0]
+        assert not changed[:40].any() and changed[41:140].all() and not changed[140:].any()
+
+
+@pytest.mark.parametrize("kept", [0, 10**9], ids=["made again", "kept"])
+@pytest.mark.identities
+def test_chunks_of_logits_give_the_softmaxs_gradient(kept, monkeypatch):
+    monkeypatch.setattr(likelihood, "LOGITS", 64 * 50)
+    monkeypatch.setattr(likelihood, "KEPT", kept)
+    random = torch.Generator().manual_seed(0)
+    x, head, g = (torch.randn(*shape, generator=random) for shape in ((150, 24), (50, 24), (150,)))
+    tokens, temperatures = (
+        torch.randint(50, (150,), generator=random),
+        torch.rand(150, generator=random) + 0.5,
+    )
+    results = []
+    for way in (log_likelihood, plain_likelihood):
+        leaves = [x.clone().requires_grad_(), head.clone().requires_grad_()]
+        logprobs = way(*leaves, tokens, temperatures)
+        logprobs.backward(g)
+        results.append([logprobs.detach(), *(leaf.grad for leaf in leaves)])
+    for ours, expected in zip(*results, strict=True):
+        assert (ours - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert log_likelihood(x[:0], head, tokens[:0], temperatures[:0]).shape == (0,)
+
+
+def plain_likelihood(x, head, tokens, temperatures):
+    return (x @ head.T / temperatures[:, None]).log_softmax(-1).gather(1, tokens[:, None])[:, 0]
+
+
+@pytest.mark.parametrize("rows", [1, FEW, 3 * FEW])
+@pytest.mark.identities
+def test_a_product_is_torchs(rows):
+    random = torch.Generator().manual_seed(0)
+    x, weight, g = (torch.randn(*s, generator=random) for s in ((2, rows, 24), (40, 24), (2, rows, 40)))
+    results = []
+    for way in (linear, F.linear):
+        leaves = [x.clone().requires_grad_(), weight.clone().requires_grad_()]
+        y = way(*leaves)
+        y.backward(g)
+        results.append([y.detach(), *(leaf.grad for leaf in leaves)])
+    for ours, expected in zip(*results, strict=True):
+        assert torch.allclose(ours, expected, atol=1e-4)
+    frozen = weight.clone()
+    x.requires_grad_()
+    linear(x, frozen).sum().backward()
+    assert frozen.grad is None and x.grad is not None
