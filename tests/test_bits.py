@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from nanoschool import bits, methods
 from nanoschool.core.batch import Batch
 from nanoschool.core.critic import Critic
+from nanoschool.core.fused import Fused
 from nanoschool.core.model import GPT
 from nanoschool.core.reward_model import RewardModel
 from nanoschool.ledger import Budget, Cost
@@ -154,6 +155,18 @@ def test_every_forward_pass_is_billed(name, monkeypatch):
         monkeypatch.setattr(module, "offered", lambda policy, reviewed: 0.0)
     monkeypatch.setattr(GPT, "forward", watched)
     monkeypatch.setattr(GPT, "logits", never_0)  # so that a 0 is padding
+    sampled, likely = Fused.__call__, Fused.logits
+
+    def watched_too(fused, tokens_N, *rest):
+        live.append(len(tokens_N))  # the engine computes no padding
+        return sampled(fused, tokens_N, *rest)
+
+    def never_0_too(fused, x):
+        said = likely(fused, x)
+        return torch.cat([said[..., :1] - 60, said[..., 1:]], dim=-1)
+
+    monkeypatch.setattr(Fused, "__call__", watched_too)
+    monkeypatch.setattr(Fused, "logits", never_0_too)
     learner = learner_of(method := small(name))
     run(method, learner, 2)
     assert sum(live) == learner.policy.ledger.total().tokens > 0

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from tiny import Recorder, tiny, trajectories
 
 from nanoschool.core import likelihood
-from nanoschool.core.attention import _padded, block_diagonal
+from nanoschool.core.block_diagonal import _padded, block_diagonal
 from nanoschool.core.batch import Batch
 from nanoschool.core.critic import Critic
 from nanoschool.core.likelihood import log_likelihood

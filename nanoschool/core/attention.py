@@ -1,103 +1,161 @@
-"""attention: causal, inside each row, where rows of different lengths lie end to end without padding (2107.02027).
+"""attention: of new tokens against the cache: `Step`, of one token in every row, and `reading`, of many in some.
 
-On a CPU torch's fused kernel is slow in bfloat16 (its backward pass takes as long as all matrix products of the layer), so
-there it is written as matrix products over blocks of queries, each against the keys up to its own end.
-Shapes: B rows, S tokens of all rows, T tokens of a row, H query heads, G key-value heads, R = H / G, K head width.
+Shapes: B rows, N new tokens of all rows end to end, H query heads, G key-value heads, K head width, T cached positions,
+S new tokens of a row.
 """
 
 from collections.abc import Sequence
-from itertools import groupby
-from typing import Any
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from nanoschool.core.model import Attend, causal
+from nanoschool.core.cache import Cached, Pool
+from nanoschool.core.fused import Attend
 
-BLOCK = 96  # queries: small enough for a row's scores to stay in the cache
-
-
-def block_diagonal(lengths: Sequence[int], device: torch.device) -> Attend:
-    """Attention of rows of these lengths, end to end in one: a token sees its own row, up to itself.
-
-    Rows of one length that stand side by side are attended to in one call, so sorted rows are the fastest. Where calls
-    are dear and padding is cheap (not on a CPU), all rows are padded for one call.
-    """
-    if device.type != "cpu":
-        return _padded(lengths, device)
-    runs = [(length, len(list(same))) for length, same in groupby(lengths)]
-    sizes = [length * rows for length, rows in runs]
-
-    def attend(layer: int, q_1HSK: Tensor, k_1GSK: Tensor, v_1GSK: Tensor) -> Tensor:
-        parts = []
-        for (length, rows), *qkv in zip(
-            runs, *(x.split(sizes, dim=2) for x in (q_1HSK, k_1GSK, v_1GSK)), strict=True
-        ):
-            q_BHTK, k_BGTK, v_BGTK = (x[0].unflatten(1, (rows, length)).transpose(0, 1) for x in qkv)
-            if v_BGTK.dtype == torch.bfloat16:
-                parts.append(_Blocked.apply(q_BHTK, k_BGTK, v_BGTK).transpose(1, 2).flatten(0, 1))
-            else:
-                parts.append(causal(layer, q_BHTK, k_BGTK, v_BGTK).transpose(1, 2).flatten(0, 1))
-        return torch.cat(parts).transpose(0, 1)[None]
-
-    return attend
+PADDING = 256  # positions of padding that cost as much as one more pass of attention
 
 
-def _padded(lengths: Sequence[int], device: torch.device) -> Attend:
-    lengths_B = torch.tensor(lengths, device=device)
-    steps_T = torch.arange(max(lengths), device=device)
-    live_BT = steps_T < lengths_B[:, None]
-    starts_B = lengths_B.cumsum(0) - lengths_B
-    at_BT = starts_B[:, None] + steps_T.minimum(lengths_B[:, None] - 1)
+class Step:
+    """Attention of the newest token of every row against its own cache, pool by pool; `advance` goes on to the next.
 
-    def attend(layer: int, q_1HSK: Tensor, k_1GSK: Tensor, v_1GSK: Tensor) -> Tensor:
-        q_BHTK, k_BGTK, v_BGTK = (
-            x[0].transpose(0, 1)[at_BT].transpose(1, 2) for x in (q_1HSK, k_1GSK, v_1GSK)
+    The rows are those of the pools, in their order; they hold `lengths_B` tokens."""
+
+    def __init__(self, pools: Sequence[Pool], lengths_B: np.ndarray, device: torch.device) -> None:
+        self.at_B, self.blocks, first = torch.tensor(lengths_B - 1, device=device), [], 0
+        for pool in pools:
+            if count := len(pool.rows):
+                at_B = self.at_B[first : first + count]  # a view: it advances too
+                T, least = int(at_B.max()) + 1, int(at_B.min()) + 1
+                bias_BT = None
+                if least < T:
+                    later_BT = torch.arange(pool.length, device=at_B.device) > at_B[:, None]
+                    bias_BT = torch.zeros(later_BT.shape, device=at_B.device)
+                    bias_BT = bias_BT.masked_fill_(later_BT, float("-inf"))[:, None, None]
+                every_B = torch.arange(count, device=at_B.device)
+                self.blocks.append(Block(pool, first, first + count, T, at_B, every_B, bias_BT))
+                first += count
+
+    def advance(self) -> bool:
+        """A token more in every row; False where one no longer fits into its pool."""
+        self.at_B += 1
+        for block in self.blocks:
+            if block.pool.length == block.T:
+                return False
+            block.T += 1
+            if block.bias_B11T is not None:
+                block.bias_B11T[block.every_B, 0, 0, block.at_B] = 0
+        return True
+
+    def attend(self, layer: int, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> Tensor:
+        if len(self.blocks) == 1:
+            return self.blocks[0].attend(layer, q_NHK, k_NGK, v_NGK)
+        parts = [
+            b.attend(layer, q_NHK[b.first : b.past], k_NGK[b.first : b.past], v_NGK[b.first : b.past])
+            for b in self.blocks
+        ]
+        return torch.cat(parts)
+
+
+@dataclass
+class Block:
+    """The rows of one pool in a step."""
+
+    pool: Pool
+    first: int
+    past: int
+    T: int  # positions of the longest
+    at_B: Tensor  # of the new tokens
+    every_B: Tensor
+    bias_B11T: Tensor | None  # None where all are of one length
+
+    def attend(self, layer: int, q_BHK: Tensor, k_BGK: Tensor, v_BGK: Tensor) -> Tensor:
+        T, (B, H, K) = self.T, q_BHK.shape
+        keys, values = self.pool.keys_LBGKT[layer], self.pool.values_LBGTK[layer]
+        keys[self.every_B, :, :, self.at_B] = k_BGK
+        values[self.every_B, :, self.at_B] = v_BGK
+        G = keys.shape[1]
+        # query heads that share a key head stand side by side
+        q = q_BHK.reshape(B * G, H // G, K)
+        scores = torch.bmm(q, keys[:B].flatten(0, 1)[:, :, :T])
+        if self.bias_B11T is not None:
+            scores.view(B, G, H // G, T).add_(self.bias_B11T[..., :T])
+        return torch.bmm(scores.softmax(-1), values[:B].flatten(0, 1)[:, :T]).view(B, H, K)
+
+
+class Span:
+    """Rows of one pool that are read together, padded to the longest for attention alone."""
+
+    def __init__(self, rows: Sequence[Cached], at: int, device: torch.device) -> None:
+        pool, counts = rows[0].pool, [row.unread for row in rows]
+        assert pool is not None
+        self.pool, self.at, self.past = pool, at, at + sum(counts)
+        self.B, self.S, self.fresh = len(rows), max(counts), not rows[0].cached
+        self.T = max(row.cached + n for row, n in zip(rows, counts, strict=True))
+        starts_B = torch.tensor([row.cached for row in rows], device=device)
+        self.slots_B = torch.tensor([row.slot for row in rows], device=device)
+        steps_S = torch.arange(self.S, device=device)
+        live_BS = steps_S < torch.tensor(counts, device=device)[:, None]
+        self.row_N, self.step_N = torch.nonzero(live_BS, as_tuple=True)
+        self.slot_N, self.at_N = self.slots_B[self.row_N], starts_B[self.row_N] + self.step_N
+        self.mask_B1ST = None
+        if not self.fresh:
+            seen_BST = torch.arange(self.T, device=device) <= (starts_B[:, None] + steps_S)[:, :, None]
+            self.mask_B1ST = seen_BST[:, None]
+
+    def attend(self, layer: int, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> Tensor:
+        n = self.past - self.at
+        q_NHK, k_NGK, v_NGK = q_NHK[:n], k_NGK[:n], v_NGK[:n]
+        keys, values = self.pool.keys_LBGKT[layer], self.pool.values_LBGTK[layer]
+        keys[self.slot_N, :, :, self.at_N] = k_NGK
+        values[self.slot_N, :, self.at_N] = v_NGK
+        if self.fresh:  # padding comes after what is read, so nothing sees it
+            k_BGTK, v_BGTK = self._padded(k_NGK), self._padded(v_NGK)
+        else:
+            k_BGTK = keys[self.slots_B, :, :, : self.T].transpose(2, 3)
+            v_BGTK = values[self.slots_B, :, : self.T]
+        out_BHSK = F.scaled_dot_product_attention(
+            self._padded(q_NHK),
+            k_BGTK,
+            v_BGTK,
+            attn_mask=self.mask_B1ST,
+            is_causal=self.fresh,
+            scale=1.0,
+            enable_gqa=True,
         )
-        return causal(layer, q_BHTK, k_BGTK, v_BGTK).transpose(1, 2)[live_BT].transpose(0, 1)[None]
+        return out_BHSK.transpose(1, 2)[self.row_N, self.step_N]
+
+    def _padded(self, x_NHK: Tensor) -> Tensor:
+        padded_BSHK = x_NHK.new_zeros(self.B, self.S, *x_NHK.shape[1:])
+        padded_BSHK[self.row_N, self.step_N] = x_NHK
+        return padded_BSHK.transpose(1, 2)
+
+
+def reading(rows: Sequence[Cached], device: torch.device) -> Attend:
+    """Attention of what is unread in each of `rows`, which stand in the order of `reading_order`."""
+    spans, first, at = [], 0, 0
+    while first < len(rows):
+        past, padding, longest = first, 0, rows[first].unread
+        while past < len(rows) and _alike(rows[past], rows[first]) and padding < PADDING:
+            padding += longest - rows[past].unread
+            past += 1
+        spans.append(Span(rows[first:past], at, device))
+        first, at = past, spans[-1].past
+
+    def attend(layer: int, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> Tensor:
+        parts = [s.attend(layer, q_NHK[s.at :], k_NGK[s.at :], v_NGK[s.at :]) for s in spans]
+        return torch.cat(parts)
 
     return attend
 
 
-class _Blocked(torch.autograd.Function):
-    """Products in the type of v, sums of gradients in float32; keeps the probabilities, T (T + BLOCK) / 2 a head."""
-
-    @staticmethod
-    def forward(ctx: Any, q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor) -> Tensor:
-        (B, H, T, K), G, dtype = q_BHTK.shape, k_BGTK.shape[1], v_BGTK.dtype
-        q_BGRTK = (q_BHTK * K**-0.5).to(dtype).view(B, G, H // G, T, K)
-        k_NTK, v_NTK = (x.to(dtype).reshape(B * G, T, K) for x in (k_BGTK, v_BGTK))
-        out_BTHK, kept = torch.empty(B, T, H, K, dtype=dtype), []
-        for start, end in _blocks(T):
-            q_NSK = q_BGRTK[:, :, :, start:end].reshape(B * G, -1, K)
-            scores_BHSE = torch.bmm(q_NSK, k_NTK[:, :end].mT).view(B, H, -1, end)
-            later_SS = torch.ones(end - start, end - start, dtype=torch.bool).triu_(1)
-            scores_BHSE[..., start:].masked_fill_(later_SS, float("-inf"))
-            p_NSE = scores_BHSE.softmax(-1).view(B * G, -1, end)
-            kept.append(p_NSE)
-            out_BTHK[:, start:end] = torch.bmm(p_NSE, v_NTK[:, :end]).view(B, H, -1, K).transpose(1, 2)
-        ctx.save_for_backward(q_BGRTK, k_NTK, v_NTK, *kept)
-        ctx.dtypes = q_BHTK.dtype, k_BGTK.dtype
-        return out_BTHK.transpose(1, 2)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q_BGRTK, k_NTK, v_NTK, *kept = ctx.saved_tensors
-        (B, G, R, T, K), dtype = q_BGRTK.shape, v_NTK.dtype
-        g_BGRTK = gradients[0].to(dtype).unflatten(1, (G, R))
-        dq_BTHK = torch.empty(B, T, G * R, K, dtype=ctx.dtypes[0])
-        dk_NTK, dv_NTK = torch.zeros(2, B * G, T, K)
-        for (start, end), p_NSE in zip(_blocks(T), kept, strict=True):
-            q_NSK, g_NSK = (x[:, :, :, start:end].reshape(B * G, -1, K) for x in (q_BGRTK, g_BGRTK))
-            dv_NTK[:, :end] += torch.bmm(p_NSE.mT, g_NSK)
-            dp_NSE = torch.bmm(g_NSK, v_NTK[:, :end].mT)
-            ds_NSE = torch.ops.aten._softmax_backward_data(dp_NSE, p_NSE, -1, dtype)
-            dq_NSK = torch.bmm(ds_NSE, k_NTK[:, :end]) * K**-0.5
-            dq_BTHK[:, start:end] = dq_NSK.view(B, G * R, -1, K).transpose(1, 2)
-            dk_NTK[:, :end] += torch.bmm(ds_NSE.mT, q_NSK)
-        dk_BGTK, dv_BGTK = (x.view(B, G, T, K) for x in (dk_NTK, dv_NTK))
-        return dq_BTHK.transpose(1, 2), dk_BGTK.to(ctx.dtypes[1]), dv_BGTK.to(dtype)
+def reading_order(row: Cached) -> tuple[int, bool, int]:
+    """Sorts rows so that those that can be read in one pass of attention stand together."""
+    assert row.pool is not None
+    return row.pool.length, row.cached > 0, -row.unread
 
 
-def _blocks(T: int) -> list[tuple[int, int]]:
-    return [(start, min(start + BLOCK, T)) for start in range(0, T, BLOCK)]
+def _alike(one: Cached, other: Cached) -> bool:
+    return one.pool is other.pool and (one.cached > 0) == (other.cached > 0)

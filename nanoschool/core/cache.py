@@ -1,77 +1,134 @@
-"""cache: keys and values of many rows, layer by layer, and attention against them.
+"""cache: keys and values of many rows, in pools of like length.
 
-Shapes: B rows, S new tokens, H query heads, G key-value heads, K head width, T cached positions.
+A pool holds rows of at most so many tokens, and a row that outgrows it moves to the next, twice as long: a short row
+does not pay for a long one beside it. Rows lie dense in a pool, so that a step reads one block of memory and copies
+nothing. Keys are kept transposed, as the product with one query wants them.
+Shapes: L layers, B rows, G key-value heads, K head width, T cached positions.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from nanoschool.core.config import ModelConfig
-from nanoschool.core.model import Attend
+
+SHORTEST = 32  # positions of the shortest pool
+
+
+class Cached(Protocol):
+    """What a pool needs to know of a row."""
+
+    pool: "Pool | None"
+    slot: int
+    unread: int  # tokens that are to be read before the next is sampled
+
+    @property
+    def cached(self) -> int: ...  # positions that are in the cache
+
+
+@dataclass(eq=False)
+class Kept:
+    """A row's cache outside of any pool; rows that begin alike share it. Empty until it is filled."""
+
+    keys_LGKT: Tensor | None = None
+    values_LGTK: Tensor | None = None
+
+    def fill(self, other: "Kept") -> None:
+        self.keys_LGKT, self.values_LGTK = other.keys_LGKT, other.values_LGTK
+
+
+class Pool:
+    """Rows of at most `length` tokens. rows[i].slot == i; None where a row has left."""
+
+    def __init__(self, config: ModelConfig, length: int, device: torch.device) -> None:
+        self.config, self.length, self.device = config, length, device
+        self.rows: list[Any] = []  # Cached | None
+        self.free: list[int] = []
+        self.slots = 0
+        self.keys_LBGKT = self.values_LBGTK = torch.empty(0)
+
+    def reserve(self, more: int) -> None:
+        """Room for so many more rows, by doubling at least; what is there stays."""
+        count = len(self.rows) - len(self.free) + more
+        if max(count, len(self.rows)) <= self.slots:
+            return
+        c, old = self.config, self.slots
+        self.slots = max(count, len(self.rows), 2 * old)
+        # zeros: what no row has written is read too, at no weight, and may not be NaN
+        keys = torch.zeros(c.layers, self.slots, c.kv_heads, c.head_width, self.length, device=self.device)
+        values = torch.zeros(c.layers, self.slots, c.kv_heads, self.length, c.head_width, device=self.device)
+        if old:
+            keys[:, :old], values[:, :old] = self.keys_LBGKT, self.values_LBGTK
+        self.keys_LBGKT, self.values_LBGTK = keys, values
+
+    def put(self, row: Cached) -> None:
+        """Give a row a slot."""
+        if not self.free:
+            self.free.append(len(self.rows))
+            self.rows.append(None)
+            self.reserve(0)
+        row.pool, row.slot = self, self.free.pop()
+        self.rows[row.slot] = row
+
+    def leave(self, row: Cached) -> None:
+        self.rows[row.slot] = None
+        self.free.append(row.slot)
+        row.pool, row.slot = None, -1
+
+    def keep(self, slot: int, positions: int) -> Kept:
+        """A copy of what is cached of a row."""
+        keys, values = self.keys_LBGKT[:, slot, :, :, :positions], self.values_LBGTK[:, slot, :, :positions]
+        return Kept(keys.clone(), values.clone())
+
+    def fill(self, slots: Sequence[int], kept: Kept) -> None:
+        """What was kept of a row, into each of these."""
+        assert kept.keys_LGKT is not None and kept.values_LGTK is not None
+        T = kept.keys_LGKT.shape[-1]
+        self.keys_LBGKT[:, slots, :, :, :T] = kept.keys_LGKT[:, None]
+        self.values_LBGTK[:, slots, :, :T] = kept.values_LGTK[:, None]
+
+    def take(self, other: "Pool", rows: Sequence[Cached], positions: int) -> None:
+        """Rows of another pool, with so many positions of their caches."""
+        there = [row.slot for row in rows]
+        self.reserve(len(rows))
+        for row in rows:
+            other.leave(row)
+            self.put(row)
+        self._copy(other, there, [row.slot for row in rows], positions)
+
+    def close_ranks(self) -> None:
+        """Rows from the end move into the places of those that left."""
+        count = len(self.rows) - len(self.free)
+        holes = sorted(slot for slot in self.free if slot < count)
+        last = [slot for slot in range(count, len(self.rows)) if self.rows[slot]]
+        if holes:
+            self._copy(self, last, holes, max(self.rows[slot].cached for slot in last))
+        for hole, slot in zip(holes, last, strict=True):
+            self.rows[hole] = self.rows[slot]
+            self.rows[hole].slot = hole
+        del self.rows[count:]
+        self.free.clear()
+
+    def _copy(self, other: "Pool", there: list[int], here: list[int], positions: int) -> None:
+        self.keys_LBGKT[:, here, :, :, :positions] = other.keys_LBGKT[:, there, :, :, :positions]
+        self.values_LBGTK[:, here, :, :positions] = other.values_LBGTK[:, there, :, :positions]
 
 
 class Cache:
-    """One slot a row; slots and positions grow by doubling."""
+    """The pools of a session."""
 
     def __init__(self, config: ModelConfig, device: torch.device) -> None:
         self.config, self.device = config, device
-        self.slots = self.positions = 0
-        self.keys: list[Tensor] = []
-        self.values: list[Tensor] = []
+        self.pools: list[Pool] = []
 
-    def reserve(self, slots: int, positions: int) -> None:
-        """Make room for so many slots of so many positions, keeping what is there."""
-        if slots <= self.slots and positions <= self.positions:
-            return
-        c, old = self.config, (self.slots, self.positions)
-        self.slots, self.positions = max(old[0], 8), max(old[1], 64)
-        while self.slots < slots:
-            self.slots *= 2
-        while self.positions < positions:
-            self.positions *= 2
-        self.positions = min(self.positions, c.context)
-        for caches in (self.keys, self.values):
-            for layer in range(c.layers):
-                shape = (self.slots, c.kv_heads, self.positions, c.head_width)
-                grown = torch.zeros(shape, device=self.device)
-                if old[0]:
-                    grown[: old[0], :, : old[1]] = caches[layer]
-                    caches[layer] = grown
-                else:
-                    caches.append(grown)
-
-    def copy(self, source: int, target: int, positions: int) -> None:
-        """The first positions of one slot into another."""
-        for cache in self.keys + self.values:
-            cache[target, :, :positions] = cache[source, :, :positions]
-
-    def reader(self, slots: list[int], starts: list[int], counts: list[int]) -> tuple[Tensor, Attend]:
-        """For `counts` new tokens in each of `slots`, which hold `starts` already: their positions (B, S), and an
-        attention that writes the new keys and values and reads all up to each token's own position."""
-        S, T = max(counts), max(s + n for s, n in zip(starts, counts, strict=True))
-        device, dense = self.device, slots == list(range(len(slots)))
-        slots_B, counts_B = torch.tensor(slots, device=device), torch.tensor(counts, device=device)
-        steps_S = torch.arange(S, device=device)
-        positions_BS = torch.tensor(starts, device=device)[:, None] + steps_S
-        # padding must write nothing: a row's unused positions may lie beyond the cache
-        live_B, live_S = torch.nonzero(steps_S < counts_B[:, None], as_tuple=True)
-        at_slot, at_position = slots_B[live_B], positions_BS[live_B, live_S]
-        positions_BS = positions_BS.clamp(max=self.config.context - 1)
-        later_BST = torch.arange(T, device=device) > positions_BS[:, :, None]
-        bias_BST = torch.zeros(later_BST.shape, device=device).masked_fill_(later_BST, float("-inf"))
-        bias_B11ST = bias_BST[:, None, None]
-
-        def attend(layer: int, q_BHSK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor) -> Tensor:
-            keys, values = self.keys[layer], self.values[layer]
-            keys[at_slot, :, at_position] = k_BGSK[live_B, :, live_S]
-            values[at_slot, :, at_position] = v_BGSK[live_B, :, live_S]
-            k_BGTK = keys[: len(slots), :, :T] if dense else keys[slots_B, :, :T]
-            v_BGTK = values[: len(slots), :, :T] if dense else values[slots_B, :, :T]
-            B, H, _, K = q_BHSK.shape
-            # query heads that share a key head stand side by side: R of them
-            q_BGRSK = q_BHSK.reshape(B, k_BGTK.shape[1], -1, S, K) * K**-0.5
-            scores_BGRST = torch.einsum("bgrsk,bgtk->bgrst", q_BGRSK, k_BGTK) + bias_B11ST
-            out_BGRSK = torch.einsum("bgrst,bgtk->bgrsk", scores_BGRST.softmax(-1), v_BGTK)
-            return out_BGRSK.reshape(B, H, S, K)
-
-        return positions_BS, attend
+    def pool_for(self, tokens: int) -> Pool:
+        """The pool of the shortest rows that may hold so many."""
+        for pool in self.pools:
+            if tokens <= pool.length:
+                return pool
+        length = self.pools[-1].length * 2 if self.pools else SHORTEST
+        self.pools.append(Pool(self.config, min(length, self.config.context), self.device))
+        return self.pool_for(tokens)

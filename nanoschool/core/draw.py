@@ -9,25 +9,28 @@ from torch import Tensor
 
 
 def draw(
-    logits_BV: Tensor, temperature: float, seed: int, keys: list[int], positions: list[int]
-) -> tuple[list[int], list[float], list[float]]:
-    """Tokens, their log-probabilities and the entropies (nats) they were drawn at.
+    logits_BV: Tensor, temperature: float, seed: int, keys_B: np.ndarray, positions_B: np.ndarray
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens (int64), their log-probabilities and the entropies (nats) they were drawn at, (B,) each.
 
     By the inverse of the cumulative distribution, in float64. Temperature 0 takes the likeliest token, and gives
     log-probability and entropy at 1.
     """
-    logprobs_BV = torch.log_softmax(logits_BV / (temperature or 1.0), dim=-1)
-    p_BV = logprobs_BV.exp()
+    if temperature not in (0.0, 1.0):
+        logits_BV = logits_BV / temperature
+    p_BV = logits_BV.softmax(-1)
     if temperature == 0:
-        token_B = logits_BV.argmax(-1)
+        token_B1 = logits_BV.argmax(-1, keepdim=True)
     else:
-        u_B = torch.from_numpy(uniform(seed, np.array(keys, dtype=np.uint64), np.array(positions)))
-        cumulative_BV = p_BV.double().cumsum(-1)
-        threshold_B1 = u_B.to(logits_BV.device)[:, None] * cumulative_BV[:, -1:]
-        token_B = (cumulative_BV <= threshold_B1).sum(-1).clamp(max=p_BV.shape[1] - 1)
-    entropy_B = -(p_BV * logprobs_BV.clamp(min=-1e4)).sum(-1)  # 0 log 0 is 0
-    logprob_B = logprobs_BV.gather(1, token_B[:, None])[:, 0]
-    return token_B.tolist(), logprob_B.tolist(), entropy_B.tolist()
+        u_B = torch.from_numpy(uniform(seed, keys_B, positions_B)).to(logits_BV.device)
+        cumulative_BV = p_BV.cumsum(-1, dtype=torch.float64)
+        threshold_B1 = u_B[:, None] * cumulative_BV[:, -1:]
+        token_B1 = torch.searchsorted(cumulative_BV, threshold_B1, right=True)
+        token_B1 = token_B1.clamp_(max=p_BV.shape[1] - 1)
+    logprob_B1 = p_BV.gather(1, token_B1).log_()
+    # H = log Z − Σ p z, and log Z = z − log p of any token
+    entropy_B1 = logits_BV.gather(1, token_B1) - logprob_B1 - torch.linalg.vecdot(p_BV, logits_BV)[:, None]
+    return token_B1[:, 0], logprob_B1[:, 0], entropy_B1[:, 0].clamp_(min=0)
 
 
 def uniform(seed: int, keys: np.ndarray, positions: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import chain, islice, pairwise
 from pathlib import Path
@@ -153,6 +153,14 @@ class Tokenizer:
         if token not in self._bytes:
             raise ValueError(f"token {token} is not in the vocabulary of {self.vocab_size}")
         return self._bytes[token]
+
+    def pieces(self) -> Iterator[tuple[int, bytes]]:
+        """Every token that is text, and its bytes."""
+        return ((token, piece) for token, piece in self._bytes.items() if token not in self._names)
+
+    def text_bytes(self, tokens: Iterable[int]) -> bytes:
+        """The bytes that tokens hold; special tokens hold none."""
+        return b"".join(self.token_bytes(t) for t in tokens if t not in self._names)
 
     def show(self, token: int) -> str:
         """A token as printable text on one line: newlines and bytes that are no UTF-8 are escaped."""
