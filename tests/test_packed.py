@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from tiny import Recorder, tiny, trajectories
 
 from nanoschool.core import likelihood
-from nanoschool.core.block_diagonal import _padded, block_diagonal
 from nanoschool.core.batch import Batch
+from nanoschool.core.block_diagonal import _padded, block_diagonal
 from nanoschool.core.critic import Critic
 from nanoschool.core.likelihood import log_likelihood
 from nanoschool.core.linear import FEW, linear

@@ -1,4 +1,4 @@
-"""block_diagonal: attention, causal, inside each row, where rows of different lengths lie end to end without padding (2107.02027).
+"""block_diagonal: causal attention inside each row, where rows of different lengths lie end to end (2107.02027).
 
 On a CPU torch's fused kernel is slow in bfloat16 (its backward pass takes as long as all matrix products of the layer), so
 there it is written as matrix products over blocks of queries, each against the keys up to its own end.

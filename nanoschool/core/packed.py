@@ -6,8 +6,8 @@ Shapes: B rows, T tokens of the longest, S tokens of all, N learned tokens, D wi
 import torch
 from torch import Tensor
 
-from nanoschool.core.block_diagonal import block_diagonal
 from nanoschool.core.batch import Batch
+from nanoschool.core.block_diagonal import block_diagonal
 from nanoschool.core.model import GPT
 
 
