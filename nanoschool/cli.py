@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import nanoschool
 from nanoschool import envs, methods
-from nanoschool.commands import compare, runs, training, worlds
+from nanoschool.commands import bench, compare, runs, training, worlds
 from nanoschool.commands.runs import INTERRUPTED, first_comment
 from nanoschool.options import nearest
 from nanoschool.types import UserError
@@ -68,6 +68,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "play": worlds.play,
     "audit": worlds.audit,
     "xray": worlds.xray,
+    "bench": bench.bench,
 }
 
 

@@ -104,14 +104,16 @@ def test_chunks_of_logits_give_the_softmaxs_gradient(kept, monkeypatch):
         results.append([logprobs.detach(), *(leaf.grad for leaf in leaves)])
     for ours, expected in zip(*results, strict=True):
         assert (ours - expected).abs().max() < 1e-5 * expected.abs().max()
-    assert log_likelihood(x[:0], head, tokens[:0], temperatures[:0]).shape == (0,)
+    nothing = log_likelihood(x[:0].requires_grad_(), head.requires_grad_(), tokens[:0], temperatures[:0])
+    nothing.sum().backward()
+    assert nothing.shape == (0,) and not head.grad.any()
 
 
 def plain_likelihood(x, head, tokens, temperatures):
     return (x @ head.T / temperatures[:, None]).log_softmax(-1).gather(1, tokens[:, None])[:, 0]
 
 
-@pytest.mark.parametrize("rows", [1, FEW, 3 * FEW])
+@pytest.mark.parametrize("rows", [0, 1, FEW, 3 * FEW])
 @pytest.mark.identities
 def test_a_product_is_torchs(rows):
     random = torch.Generator().manual_seed(0)

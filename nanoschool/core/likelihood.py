@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nanoschool.core.linear import linear
+from nanoschool.core.linear import compute_type, linear
 
 LOGITS = 2**20  # of a chunk
 KEPT = 2**24  # logits of all chunks, at most
@@ -19,8 +19,7 @@ FEWEST = 64  # tokens of a chunk, whatever the vocabulary
 
 def log_likelihood(x_ND: Tensor, head_VD: Tensor, tokens_N: Tensor, temperatures_N: Tensor) -> Tensor:
     """log softmax(x W^T / τ) at the tokens, (N,) in float32; products in autocast's type, where that is on."""
-    kind = x_ND.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x_ND.dtype
+    dtype = compute_type(x_ND)
     return _Chunked.apply(x_ND.to(dtype), head_VD.to(dtype), tokens_N, temperatures_N)
 
 

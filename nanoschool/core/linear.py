@@ -27,14 +27,16 @@ class Linear(nn.Linear):
 def linear(x: Tensor, weight_OI: Tensor) -> Tensor:
     """x W^T, (…, I) -> (…, O)."""
     float32 = x.dtype == weight_OI.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
-    if (
-        float32
-        and x.device.type == "cpu"
-        and torch.backends.mkldnn.is_available()
-        and x.shape.numel() >= FEW * x.shape[-1]
-    ):
+    many = x.shape[-1] > 0 and x.numel() >= FEW * x.shape[-1]
+    if float32 and many and x.device.type == "cpu" and torch.backends.mkldnn.is_available():
         return _Product.apply(x.flatten(0, -2), weight_OI).unflatten(0, x.shape[:-1])
     return F.linear(x, weight_OI)
+
+
+def compute_type(x: Tensor) -> torch.dtype:
+    """What products of x are computed in: autocast's type where it is on."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 class _Product(torch.autograd.Function):

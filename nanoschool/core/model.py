@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nanoschool.core.config import ModelConfig
-from nanoschool.core.linear import Linear, linear
+from nanoschool.core.linear import Linear, compute_type, linear
+from nanoschool.core.norm import RMSNorm, rotate
 
 # attend(layer, q_BHSK, k_BGSK, v_BGSK) -> (B, H, S, K): the trainer attends causally, the engine to its cache
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
@@ -20,17 +21,6 @@ Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 def causal(layer: int, q_BHSK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q_BHSK, k_BGSK, v_BGSK, is_causal=True, enable_gqa=True)
-
-
-class RMSNorm(nn.Module):
-    def __init__(self, width: int, eps: float) -> None:
-        super().__init__()
-        self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(
-            x.float(), self.weight.shape, self.weight, self.eps
-        )  # in float32 under autocast too
 
 
 class Attention(nn.Module):
@@ -71,8 +61,9 @@ class Layer(nn.Module):
         self.post_attention_layernorm, self.mlp = RMSNorm(c.width, c.eps), MLP(c)
 
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], layer: int, attend: Attend) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), rope, layer, attend)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        dtype = compute_type(x)
+        x = x + self.self_attn(self.input_layernorm(x, dtype), rope, layer, attend)
+        return x + self.mlp(self.post_attention_layernorm(x, dtype))
 
 
 class Body(nn.Module):
@@ -150,8 +141,3 @@ def rope_tables(c: ModelConfig) -> tuple[Tensor, Tensor]:
     frequencies = c.rope_theta ** -(torch.arange(0, c.head_width, 2).float() / c.head_width)
     angles = torch.outer(torch.arange(c.context).float(), frequencies).repeat(1, 2)
     return angles.cos(), angles.sin()
-
-
-def rotate(x_BSHK: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
-    a, b = x_BSHK.chunk(2, dim=-1)
-    return x_BSHK * rope[0] + torch.cat((-b, a), dim=-1) * rope[1]
