@@ -38,12 +38,18 @@ def ignorant(context: int = 64) -> Policy:
 
 
 class ByHand(GPT):
-    """A model that is sure of what a function of the tokens so far says comes next."""
+    """A model that is sure of what a function of the tokens so far says comes next: of its row, be it one of many."""
 
     guess: Callable[[list[int]], int]
 
     def forward(self, tokens_BS, positions_BS=None, attend=None):
-        rows = [[self.guess(row[: i + 1]) for i in range(len(row))] for row in tokens_BS.tolist()]
+        positions = (torch.arange(tokens_BS.shape[1]) if positions_BS is None else positions_BS).expand_as(
+            tokens_BS
+        )
+        rows = [
+            [self.guess(row[i - at : i + 1]) for i, at in enumerate(places)]
+            for row, places in zip(tokens_BS.tolist(), positions.tolist(), strict=True)
+        ]
         return torch.tensor(rows)[..., None]
 
     def logits(self, x):

@@ -144,8 +144,8 @@ def test_documents_hold_train_problems_only(name):
         for problem in problems:
             read += 1
             assert split(problem) == "train", (problem, text)
-    if name == "facts":  # biographies of held-out town people ask nothing
-        assert 0 < silent < 0.25 * DOCUMENTS and read > DOCUMENTS
+    if name == "facts":  # biographies of most town people ask nothing
+        assert 0 < silent < 0.5 * DOCUMENTS and read > DOCUMENTS
     else:
         assert silent == 0 and read >= DOCUMENTS
 
