@@ -90,10 +90,10 @@ def name(rng: Random) -> str:
 
 
 def write(someone: Person, rng: Random) -> str:
-    """A biography: five sentences in any order; the first has the whole name, the others that or the first name."""
+    """A biography: a sentence an attribute, in any order; the first has the whole name, the others that or the first."""
     sentences = []
     called = someone.name
-    for attribute in rng.sample(ATTRIBUTES, len(ATTRIBUTES)):
+    for attribute in rng.sample(tuple(someone.values), len(someone.values)):
         sentence = rng.choice(SENTENCES[attribute])
         sentences.append(sentence.format(n=called, v=someone.values[attribute]))
         called = rng.choice((someone.name, someone.name.partition(" ")[0]))

@@ -10,7 +10,7 @@ people documents ask about a share only: of the others one can find out what is 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import log2
 from random import Random
@@ -100,8 +100,10 @@ class Facts(OneWord):
         return biographies.person(rng, name)
 
     def _reading(self, shown: Person, rng: Random) -> Document:
-        spans: list[Span] = [(biographies.write(shown, rng), False)]
-        for question, answer in _questions(shown, len(ATTRIBUTES), rng):
+        count = rng.randint(1, len(ATTRIBUTES))  # from one sentence on, where reading is the easiest
+        some = replace(shown, values=dict(rng.sample(tuple(shown.values.items()), count)))
+        spans: list[Span] = [(biographies.write(some, rng), False)]
+        for question, answer in _questions(some, count, rng):
             spans += [(f" Q: {question} A:", False), (f" {answer}.", True)]
         return [*spans, ("\n", True)]
 
@@ -139,7 +141,7 @@ def _town(people: int, exposures: tuple[int, ...], seed: int) -> tuple[tuple[Per
 
 def _questions(person: Person, count: int, rng: Random) -> list[tuple[str, str]]:
     """Questions about a person with their answers, no attribute twice."""
-    attributes = rng.sample(ATTRIBUTES, count)
+    attributes = rng.sample(tuple(person.values), count)
     return [
         (biographies.question(attribute, person.name), person.values[attribute]) for attribute in attributes
     ]
