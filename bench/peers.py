@@ -15,10 +15,10 @@ import transformers
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench import sampling
+from bench import sampling, training
 from bench.duel import table
 
-PARTS = {"sampling": sampling.duels}
+PARTS = {"sampling": sampling.duels, "training": training.duels}
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 

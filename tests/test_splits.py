@@ -105,6 +105,7 @@ PARSERS: dict[str, Callable[[str], Iterator[str]]] = {
     "steps": either,
     "rules": maps,
     "facts": people,
+    "look": people,
     "stories": stories,
 }
 
@@ -116,7 +117,7 @@ def test_the_parser_reads_the_same_problem_as_the_world(name):
     for wanted in ("train", "dev", "test"):
         for task in world.tasks(wanted, 200):
             prompt = world.demonstration(task)[0].content
-            expected = task.data["person"] if name == "facts" else task.problem
+            expected = task.data["person"] if name in ("facts", "look") else task.problem
             found = list(PARSERS[name](prompt))
             assert found == [expected], prompt
             assert split(expected) == wanted

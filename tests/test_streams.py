@@ -99,6 +99,7 @@ def world_of(text: str) -> str:
         "calc": r"Calculate ",
         "sums": r"(?:So )?\d+[-+]\d+=",
         "rules": r"[a-z]{3,5}: .*(?:\n|\? )|[a-z]{3,5}\? |said |note ",
+        "look": r"What is the \w+ of \w+ \w+\? You may look",
         "facts": r"(?:Q: )?[a-z].*\b(?:in|eat|a|the|by|is|as|eats|wants|wears|paints) .*|Q: What|What is the",
         "stories": r"[A-Z]\w+ .* the \w+|It was|The |Snow|There|A \w+ \w+ lay",
     }

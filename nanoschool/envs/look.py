@@ -7,18 +7,20 @@ nothing else, to which a tool says the fact, or "nothing":
 
 There is one call; the reply after it is graded as in recall, less the cost, though nobody earns less than `wrong`. So
 a call is worth 1 - cost where the register has the person, and pays for one who is right with probability p where
-1 - p > cost (at `wrong` 0, and where abstaining is worth less than 1 - cost). There are no documents: what the
-register says would change, once read, how often a fact was seen.
+1 - p > cost (at `wrong` 0, and where abstaining is worth less than 1 - cost). Documents are about people whose
+attributes are new each time, for what the register says of others would change, once read, how often a fact was seen.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import ClassVar
 
-from nanoschool.envs.closedbook import ClosedBook, Known, reading, registered, right, told
+from nanoschool.envs.biographies import ATTRIBUTES, Person
+from nanoschool.envs.closedbook import NOBODY_SHARE, ClosedBook, Known, reading, registered, right, told
 from nanoschool.envs.common import require
-from nanoschool.types import Ask, Episode, Message, Oracle, Outcome, Task
+from nanoschool.types import Ask, Document, Episode, Message, Oracle, Outcome, Task
 
 STOP = "</look>"
 CALL = re.compile(r"<look>([a-z ]{1,64})</look>")
@@ -34,18 +36,43 @@ class Look(ClosedBook):
     name: str = "look"
 
     replayable: ClassVar[bool] = True
+    formats: ClassVar[tuple[str, ...]] = ("worked",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(0 <= self.cost <= 1, self.name, f"cost={self.cost} must be from 0 to 1")
 
     def play(self, task: Task) -> Episode:
-        reply = yield Ask(prompt(task), stop=(STOP,))
-        called = CALL.fullmatch(reply.text)
+        return self._play(task, Ask(prompt(task), stop=(STOP,)), "tool")
+
+    def complete(self, task: Task, format: str) -> Episode:
+        """The same on one line of raw text."""
+        assert format in self.formats, format
+        return self._play(task, Ask(prompt(task), role="text", stop=(STOP, "\n")), "text")
+
+    def document(self, rng: Random) -> Document:
+        """One line: a name goes into the call, and what the register says into the answer."""
+        known = rng.random() >= NOBODY_SHARE
+        someone = self.facts.stranger(rng, "train")
+        someone = someone if known else Person(someone.name, {})
+        task = self._asking("stranger" if known else "nobody", someone, rng.choice(ATTRIBUTES))
+        fact = task.data["answer"] or NOTHING
+        return [
+            (prompt(task), False),
+            (f" {call(task)}", True),
+            (f" {fact}", False),
+            (f" {right(task, True)}\n", True),
+        ]
+
+    def _play(self, task: Task, ask: Ask, answering: str) -> Episode:
+        reply = yield ask
+        plain = answering == "text"  # where spaces part what in a conversation are turns
+        called = CALL.fullmatch(reply.text.strip(" ") if plain else reply.text)
         fact = self.answer(called[1]) if called else ""
         if called:
-            reply = yield Ask(fact, role="tool")
-        reward, feedback, info = self.grade(task, reading(reply.text))
+            reply = yield Ask(f" {fact}" if plain else fact, role=answering, stop=ask.stop[1:])
+        said = reply.text.strip(" \n") if plain else reply.text
+        reward, feedback, info = self.grade(task, reading(said))
         info["called"] = bool(called)
         info["found"] = bool(fact) and fact == task.data["answer"]
         info["needed"] = not told(task) and bool(task.data["answer"])  # by one who remembers all documents
