@@ -3,13 +3,20 @@
 In float32 on a CPU torch multiplies with MKL, which leaves AMD's processors half idle (84 of 188 GFLOP/s on one core of
 Zen 5); oneDNN does not. It has no float32 operator with a gradient, so that is written here. Everything else, and what
 runs under autocast, is torch's own.
+
+oneDNN keeps what it has prepared for every shape it met, 1,024 of them, and rows of all lengths have as many: gigabytes,
+and no faster than with 128.
 """
 
+import os
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):  # read at the first product
+    os.environ.setdefault(cache, "128")
 
 FEW = 16  # rows below which a call of oneDNN costs more than it saves
 
