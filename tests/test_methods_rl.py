@@ -350,8 +350,10 @@ class Unknowable(OneToken):
         return (len(said) + task.data["a"] + task.data["b"]) % 2 == 0
 
 
-def taught(name: str, seed: int, world: OneToken = OneToken()) -> tuple[dict[str, float], dict[str, float]]:
-    """What the policy does before and after a short training: right, in form, and how many say the same."""
+def taught(
+    name: str, seed: int, world: OneToken = OneToken(), steps: int = 25
+) -> tuple[dict[str, float], dict[str, float]]:
+    """What the policy does before and after a short training: right, in form, and how many say the same to a problem."""
     sizes = {"problems": 4, "samples": 16, "max_tokens": 2, "replay": 0}
     method = small(name, lr=5e-3, warmup=0.0, cooldown=0.0, **sizes)
     learner = learner_of(method, world, seed=seed)
@@ -359,7 +361,8 @@ def taught(name: str, seed: int, world: OneToken = OneToken()) -> tuple[dict[str
 
     def measure() -> dict[str, float]:
         said = rollout(learner.policy, world, tasks, samples=128, max_tokens=2, seed=99)
-        common = Counter(a.replies[0] for a in said).most_common(1)[0][1]
+        replies = [[a.replies[0] for a in said if a.task == task] for task in tasks]
+        common = sum(Counter(of_one).most_common(1)[0][1] for of_one in replies)
         formed = sum(bool(a.info["wellformed"]) for a in said)
         return {
             "right": sum(a.rewards or 0 for a in said) / len(said),
@@ -368,7 +371,7 @@ def taught(name: str, seed: int, world: OneToken = OneToken()) -> tuple[dict[str
         }
 
     before = measure()
-    run(method, learner, 25)
+    run(method, learner, steps)
     return before, measure()
 
 
@@ -381,7 +384,7 @@ def test_it_learns_from_the_reward(name):
 def test_controls_do_what_they_are_for():
     before, after = taught("inverted_reward", seed=1)
     assert after["right"] < before["right"] - 0.15, "it loses what was known"
-    before, after = taught("majority", seed=1)
+    before, after = taught("majority", seed=1, steps=75)  # two words may be said as often for a while
     assert after["same"] > before["same"] + 0.15, "it says more often what it said most often"
     before, after = taught("format_reward", seed=1, world=Unknowable())
     assert after["formed"] > before["formed"] + 0.15 and abs(after["right"] - before["right"]) < 0.06
