@@ -4,6 +4,7 @@ A state is (task, earlier replies, tokens of the unfinished reply), and any stat
 replaying `prefix`, the engine by reading `partial` and sampling on.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -127,7 +128,7 @@ def rollout(
     """Play `samples` attempts at each task; returns a trajectory for each attempt and each seat the policy holds.
 
     The order is by task, then sample, then seat. `max_tokens` bounds a reply; `play` replaces `env.play` (another
-    way to put the same task); `rows` bounds how many attempts are live at once (a task's are never parted).
+    way to put the same task); `rows` bounds how many attempts are live at once: as one ends, the next begins.
     `prefix` holds the earlier replies of all seats in their order, `partial` the first tokens of the next one: they
     are in the trajectory's tokens, but not in its mask, for they were not sampled here.
     """
@@ -185,91 +186,89 @@ def _play_out(
         raise UserError(f"{samples} attempts at each task: there must be at least 1")
     if not env.replayable and (any(prefixes) or any(group[0].begun for group in groups)):
         raise UserError(f"world {env.name!r} cannot be replayed, so its episodes cannot be forked")
-    done: list[Trajectory] = []
-    chunk = max(1, rows // samples)
-    for first in range(0, len(groups), chunk):
-        session = policy.open(seed, temperature)
-        attempts = [attempt for group in groups[first : first + chunk] for attempt in group]
-        for attempt in attempts:
-            attempt.advance(None)
-            for text in prefixes[attempt.group]:
-                attempt.replay(text)
-        _drive(policy, session, attempts, max_tokens, opponents or {}, share=env.replayable)
-        policy.ledger.charge(rollouts=len(attempts))
-        for attempt in attempts:
-            done += _trajectories(attempt, temperature)
-    return done
+    attempts = [attempt for group in groups for attempt in group]
+    drive = Drive(
+        policy, policy.open(seed, temperature), max_tokens, opponents or {}, env.replayable and samples > 1
+    )
+    drive.play_out(attempts, prefixes, rows)
+    policy.ledger.charge(rollouts=len(attempts))
+    return [t for attempt in attempts for t in _trajectories(attempt, temperature)]
 
 
-def _drive(
-    policy: Policy,
-    session: Session,
-    attempts: list[Attempt],
-    max_tokens: int,
-    opponents: Mapping[int, Opponent],
-    share: bool,
-) -> None:
-    """Step the session until every attempt has its outcome."""
-    speaking: dict[Row, Attempt] = {}
-    shared: dict[tuple[int, Ask], Row] = {}
+@dataclass(eq=False)
+class Drive:
+    """Episodes in one session: as one ends the next begins, so that the rows of a step stay as many as they may be."""
 
-    def proceed(attempt: Attempt) -> None:
+    policy: Policy
+    session: Session
+    max_tokens: int
+    opponents: Mapping[int, Opponent]
+    share: bool  # what a group begins with is read once
+    speaking: dict[Row, Attempt] = field(default_factory=dict)
+    held: dict[Ask, Row] = field(default_factory=dict)  # beginnings of the group that is under way
+    spent: list[Row] = field(default_factory=list)  # and of earlier ones
+
+    def play_out(self, attempts: Sequence[Attempt], prefixes: Sequence[Sequence[str]], live: int) -> None:
+        """Until every attempt has its outcome; at most `live` are under way at once."""
+        waiting, group = deque(attempts), 0
+        while waiting or self.speaking:
+            while waiting and len(self.speaking) < live:
+                attempt = waiting.popleft()
+                if attempt.group != group:
+                    self.spent += self.held.values()
+                    self.held, group = {}, attempt.group
+                attempt.advance(None)
+                for text in prefixes[attempt.group]:
+                    attempt.replay(text)
+                self._proceed(attempt)
+                attempt.begun = attempt.heard = ()  # later replies do not begin in the middle
+            for row in self.session.step():
+                attempt = self.speaking.pop(row)
+                assert attempt.ask is not None
+                attempt.replies.setdefault(attempt.ask.seat, []).append(row.reply)
+                attempt.advance(Reply(row.reply, row.stop_reason))
+                self._proceed(attempt)
+            while self.spent:  # the step has read them, all together
+                self.session.close(self.spent.pop())
+
+    def _proceed(self, attempt: Attempt) -> None:
         """Answer for the opponents until the policy must speak or the episode is over."""
         while attempt.ask is not None:
             ask = attempt.ask
-            if ask.seat in opponents:
-                attempt.advance(opponents[ask.seat](ask))
+            if ask.seat in self.opponents:
+                attempt.advance(self.opponents[ask.seat](ask))
                 continue
-            limit = min(max_tokens, ask.max_tokens or max_tokens)
+            limit = min(self.max_tokens, ask.max_tokens or self.max_tokens)
             row = attempt.rows.get(ask.seat)
             if row is None:
-                row = begin(attempt, ask, limit)
+                row = attempt.rows[ask.seat] = self._begin(attempt, ask, limit)
             else:
-                tokens = follow(policy.tokenizer, row.stop_reason, ask.role, ask.text)
-                if len(row.tokens) + len(tokens) >= policy.model.config.context:
+                tokens = follow(self.policy.tokenizer, row.stop_reason, ask.role, ask.text)
+                if row.length + len(tokens) >= self.policy.model.config.context:
                     attempt.full.add(ask.seat)
                 if ask.seat in attempt.full:  # for good: a later ask may fit, but this one would be missing
                     attempt.replies[ask.seat].append("")
                     row.stop_reason = "length"
                     attempt.advance(Reply("", "length"))  # no room left to speak: the world is told so
                     continue
-                session.extend(row, tokens, max_tokens=limit, stop=ask.stop)
-            speaking[row] = attempt
+                self.session.extend(row, tokens, max_tokens=limit, stop=ask.stop)
+            self.speaking[row] = attempt
             return
         for row in attempt.rows.values():
-            session.close(row)
+            self.session.close(row)
 
-    def begin(attempt: Attempt, ask: Ask, limit: int) -> Row:
+    def _begin(self, attempt: Attempt, ask: Ask, limit: int) -> Row:
         about = f"{attempt.task.world}/{attempt.task.problem}/{attempt.sample}/{ask.seat}"
         key = stable_hash(about + attempt.salt)
-        original = shared.get((attempt.group, ask))
-        if original is not None:
-            row = session.fork(original, key=key)
-        else:
-            system = [Message("system", policy.prompt)] if policy.prompt else []
+        if ask not in self.held or attempt.rows:
+            system = [Message("system", self.policy.prompt)] if self.policy.prompt else []
             said = [*system, *attempt.past.get(ask.seat, []), Message(ask.role, ask.text)]
-            tokens = attempt.heard or render(policy.tokenizer, said, generate=True)[0]
-            row = session.start(tokens, key=key, max_tokens=limit, stop=ask.stop, begun=attempt.begun)
-            if share:
-                shared[attempt.group, ask] = row
-        attempt.rows[ask.seat] = row
-        return row
-
-    for attempt in sorted(
-        attempts, key=lambda a: a.sample
-    ):  # all prompts first: the first fork reads them together
-        proceed(attempt)
-    shared.clear()  # later conversations are no group any more
-    share = False
-    for attempt in attempts:
-        attempt.begun = attempt.heard = ()  # nor do they begin inside a reply
-    while speaking:
-        for row in session.step():
-            attempt = speaking.pop(row)
-            assert attempt.ask is not None
-            attempt.replies.setdefault(attempt.ask.seat, []).append(row.reply)
-            attempt.advance(Reply(row.reply, row.stop_reason))
-            proceed(attempt)
+            tokens = attempt.heard or render(self.policy.tokenizer, said, generate=True)[0]
+            how = {"max_tokens": limit, "stop": ask.stop, "begun": attempt.begun}
+            if attempt.rows or not self.share:  # a later seat's conversation is no group's
+                return self.session.start(tokens, key=key, **how)
+            self.held[ask] = self.session.hold(tokens, **how)
+        return self.session.fork(self.held[ask], key=key)
 
 
 def _trajectories(attempt: Attempt, temperature: float) -> list[Trajectory]:
