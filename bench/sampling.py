@@ -63,10 +63,11 @@ def ragged(ours: Policy, theirs: PreTrainedModel, prompts: int = 16, samples: in
 
     def mine() -> int:
         session = endless(ours)
-        firsts = [session.start(p, key=samples * i, max_tokens=limits[i][0]) for i, p in enumerate(read)]
-        for i, first in enumerate(firsts):
-            for j in range(1, samples):
-                session.fork(first, key=samples * i + j, max_tokens=limits[i][j])
+        groups = [session.hold(p, max_tokens=128) for p in read]
+        for i, prompt in enumerate(groups):
+            for j, limit in enumerate(limits[i]):
+                row = session.fork(prompt, key=samples * i + j)
+                row.end = row.turn + limit
         if finish(session, close=True) != useful:
             raise ValueError("a reply ended elsewhere than it should")
         return useful
