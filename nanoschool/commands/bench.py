@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from nanoschool.lab.bench import Measured
 
 HEAD = ("work", "size", "parameters", "rows", "context", "dtype", "tokens/s", "of its ceiling", "peak memory")
+WIDTHS = (8, 11, 10, 4, 7, 8, 9, 14, 12, 24)  # and of the growth beside them
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,3 @@ def _line(cells: Sequence[str]) -> None:
 
 def _name(dtype: object) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-WIDTHS = (8, 11, 10, 4, 7, 8, 9, 14, 12, 24)

@@ -13,13 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nanoschool.core.linear import FEW, has_onednn, onednn
 from nanoschool.core.lora import Adapted
 from nanoschool.core.model import GPT, Attention, Layer, RMSNorm
 
 # attend(layer, q_NHK, k_NGK, v_NGK) -> (N, H, K); q is scaled already
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-
-MANY = 16  # tokens from which oneDNN's product is the faster one: twice as fast as MKL's on a processor that is not Intel's
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,12 @@ class Fused:
         self.layers = [self._fuse(layer) for layer in model.model.layers]
         half = c.head_width // 2
         self.turns_TK = torch.complex(model.cos[:, :half], model.sin[:, :half])[:, None]
-        self.onednn = model.cos.device.type == "cpu" and torch.backends.mkldnn.is_available()
+        self.onednn = has_onednn(model.cos.device)
 
     def __call__(self, tokens_N: Tensor, positions_N: Tensor, attend: Attend) -> Tensor:
         """Final hidden states, (N, D), normed but for the gain that is in the head."""
         c, N = self.config, len(tokens_N)
-        product = self._product if N >= MANY and self.onednn else F.linear
+        product = self._product(N)
         heads = c.heads + c.kv_heads
         turns = self.turns_TK[positions_N]
         x_ND = self.embedding[tokens_N]
@@ -65,12 +64,11 @@ class Fused:
         return self._norm(x_ND)
 
     def logits(self, x_ND: Tensor) -> Tensor:
-        product = self._product if len(x_ND) >= MANY and self.onednn else F.linear
-        return product(x_ND, self.head)
+        return self._product(len(x_ND))(x_ND, self.head)
 
-    @staticmethod
-    def _product(x: Tensor, w: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x, w, None, "none", [], "")
+    def _product(self, tokens: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """The faster one for so many."""
+        return onednn if tokens >= FEW and self.onednn else F.linear
 
     def _norm(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, x.shape[-1:], None, self.config.eps)

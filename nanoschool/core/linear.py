@@ -35,9 +35,13 @@ def linear(x: Tensor, weight_OI: Tensor) -> Tensor:
     """x W^T, (…, I) -> (…, O)."""
     float32 = x.dtype == weight_OI.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
     many = x.shape[-1] > 0 and x.numel() >= FEW * x.shape[-1]
-    if float32 and many and x.device.type == "cpu" and torch.backends.mkldnn.is_available():
+    if float32 and many and has_onednn(x.device):
         return _Product.apply(x.flatten(0, -2), weight_OI).unflatten(0, x.shape[:-1])
     return F.linear(x, weight_OI)
+
+
+def has_onednn(device: torch.device) -> bool:
+    return device.type == "cpu" and torch.backends.mkldnn.is_available()
 
 
 def compute_type(x: Tensor) -> torch.dtype:
@@ -52,15 +56,16 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a_NI: Tensor, b_OI: Tensor) -> Tensor:
         ctx.save_for_backward(a_NI, b_OI)
-        return _onednn(a_NI, b_OI)
+        return onednn(a_NI, b_OI)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
         (g_NO,), (a_NI, b_OI) = gradients, ctx.saved_tensors
-        da_NI = _onednn(g_NO, b_OI.T) if ctx.needs_input_grad[0] else None
-        db_OI = _onednn(g_NO.T, a_NI.T) if ctx.needs_input_grad[1] else None
+        da_NI = onednn(g_NO, b_OI.T) if ctx.needs_input_grad[0] else None
+        db_OI = onednn(g_NO.T, a_NI.T) if ctx.needs_input_grad[1] else None
         return da_NI, db_OI
 
 
-def _onednn(a_NI: Tensor, b_OI: Tensor) -> Tensor:
+def onednn(a_NI: Tensor, b_OI: Tensor) -> Tensor:
+    """a b^T in float32 on a CPU, without a gradient."""
     return torch.ops.mkldnn._linear_pointwise(a_NI, b_OI, None, "none", [], "")

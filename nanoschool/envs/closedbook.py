@@ -156,7 +156,7 @@ class ClosedBook:
 
     def unasked(self) -> Sequence[Person]:
         """The town people that no document asks about: of the others one is surer than of any that are met later."""
-        return [person for person in self.facts.residents() if not self.facts.asked(person.name)]
+        return _unasked(self.facts)
 
     def _asking(self, kind: str, person: Person, attribute: str) -> Task:
         data = {
@@ -168,6 +168,11 @@ class ClosedBook:
             "answer": person.values.get(attribute, ""),
         }
         return Task(self.name, f"facts {person.name} {attribute}", data)
+
+
+@lru_cache
+def _unasked(facts: Facts) -> tuple[Person, ...]:
+    return tuple(person for person in facts.residents() if not facts.asked(person.name))
 
 
 @lru_cache(maxsize=8192)
