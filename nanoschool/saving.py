@@ -23,6 +23,7 @@ class Progress:
     spent: dict[str, Any] = field(default_factory=dict)  # the ledger
     method: dict[str, Any] = field(default_factory=dict)  # learner.state
     prompt: str = ""  # the policy's notes
+    knows: dict[str, dict[str, float]] = field(default_factory=dict)  # what it was found to know
     lengths: dict[str, int] = field(default_factory=dict)  # of the line files
     best: dict[str, Any] = field(default_factory=dict)  # {"score", "step", "name"} on dev
     bested: str = ""  # the checkpoint that was best before: older checkpoints still point to it
@@ -31,7 +32,8 @@ class Progress:
 
 def write(policy: Policy, root: Path, at: Progress) -> str:
     """Save the policy and how far it is; returns the checkpoint's name."""
-    name, at.prompt = f"{at.stage}-{at.step:06d}", policy.prompt
+    name = f"{at.stage}-{at.step:06d}"
+    at.prompt, at.knows = policy.prompt, policy.knows
     checkpoint.write(
         root,
         name,
@@ -46,11 +48,12 @@ def write(policy: Policy, root: Path, at: Progress) -> str:
 
 
 def restore(policy: Policy, saved: Checkpoint) -> None:
-    """Put a checkpoint's weights and notes into a policy of the same shape."""
+    """Put a checkpoint's weights, and what belongs to them, into a policy of the same shape."""
     missing, unexpected = policy.model.load_state_dict(saved.weights, strict=False)
     if unexpected or (set(missing) - {"lm_head.weight"} if policy.model.config.tied else missing):
         raise UserError(f"{saved.path}: its weights do not fit the model: {[*missing, *unexpected][:3]}")
     policy.prompt = saved.state.get("prompt", "")  # checkpoints from before there were notes have none
+    policy.knows = saved.state.get("knows", {})
 
 
 RESTORE = "restore it, or give the run another --name"

@@ -19,7 +19,7 @@ from nanoschool.evals import singleton
 from nanoschool.exposure import exposure
 from nanoschool.types import Reply, UserError
 
-IDK = "I don't know."
+IDK = "Answer: I don't know."
 RECALL, LOOK, TWOHOP, FACTS = (envs.load(name) for name in ("recall", "look", "twohop", "facts"))
 NAME = re.compile(rf"\b((?:{'|'.join(closedbook.FIRST)}) (?:{'|'.join(closedbook.LAST)}))\b")
 
@@ -42,7 +42,7 @@ def test_the_stream_of_facts_is_what_it_was():
         digest.update("".join(repr(FACTS.document(rng)) for _ in range(500)).encode())
     for split in ("train", "dev", "test"):
         digest.update(repr(FACTS.tasks(split, 100)).encode())
-    assert digest.hexdigest()[:16] == "84b023d6e8f5d049"
+    assert digest.hexdigest()[:16] == "872a2149fa793a49"
 
 
 # Two hops
@@ -140,12 +140,24 @@ def test_names_that_abstaining_is_tested_on_are_taught_and_read_nowhere():
     taught |= {n for t in TWOHOP.tasks("train", 500) for n in NAME.findall(text_of([(t.data["text"], True)]))}
     for kind in ("stranger", "nobody"):
         tested = {
-            task.data["person"] for split in ("dev", "test") for task in tasks_of(RECALL, kind, 200, split)
+            task.data["person"] for split in ("dev", "test") for task in tasks_of(RECALL, kind, 150, split)
         }
         assert len(tested) > 60 and not tested & (read | taught)
     untold = {p.name for p in RECALL.facts.residents() if p.exposure == 0}
     assert untold and not untold & read
     assert {p.name for p in RECALL.facts.residents() if p.exposure >= 16} <= read
+
+
+@pytest.mark.parametrize("world", [RECALL, LOOK], ids=["recall", "look"])
+def test_no_half_of_a_name_says_whom_one_knows(world):
+    """Of every split's strangers both halves are of people of the train split who are told of often and not asked about."""
+    often = [p for p in world.unasked() if p.exposure >= 16 and split_of(p.name) == "train"]
+    firsts, lasts = ({p.name.split()[half] for p in often} for half in (0, 1))
+    for split in ("train", "dev", "test"):
+        for kind in ("stranger", "nobody"):
+            names = {task.data["person"] for task in tasks_of(world, kind, 60, split)}
+            assert len(names) > 20 and all(split_of(name) == split for name in names)
+            assert {n.split()[0] for n in names} <= firsts and {n.split()[1] for n in names} <= lasts
 
 
 def test_facts_of_lists_the_towns_questions_once():
@@ -158,7 +170,7 @@ def test_facts_of_lists_the_towns_questions_once():
     assert {t.problem for t in LOOK.facts_of("test")} == set(
         listed["test"]
     )  # one set of known facts serves both
-    assert score(RECALL, RECALL.facts_of("test")[0], "The answer is x.") == 0.0
+    assert score(RECALL, RECALL.facts_of("test")[0], "Answer: x.") == 0.0
 
 
 # Abstention
@@ -170,12 +182,12 @@ def test_right_abstaining_and_wrong_are_priced_and_counted():
     answer = task.data["answer"]
     other = next(word for word in world.choices(task) if word != answer)
     for reply, reward, act, hallucinated, wellformed in (
-        (f"The answer is {answer}.", 1.0, "answer", False, True),
-        (f"The answer is {other}.", -0.5, "answer", True, True),
-        ("The answer is zebra.", -0.5, "answer", True, False),
+        (f"Answer: {answer}.", 1.0, "answer", False, True),
+        (f"Answer: {other}.", -0.5, "answer", True, True),
+        ("Answer: zebra.", -0.5, "answer", True, False),
         (IDK, 0.25, "abstain", False, True),
         (answer, -0.5, "nonsense", False, False),
-        (f"{IDK} The answer is {answer}.", -0.5, "nonsense", False, False),
+        (f"{IDK} Answer: {answer}.", -0.5, "nonsense", False, False),
         ("", -0.5, "nonsense", False, False),
     ):
         end = outcome(world, task, reply)
@@ -194,7 +206,7 @@ def test_right_abstaining_and_wrong_are_priced_and_counted():
 def test_an_answer_about_nobody_is_always_made_up():
     for task in tasks_of(RECALL, "nobody"):
         for word in (*RECALL.choices(task), "nobody"):
-            end = outcome(RECALL, task, f"The answer is {word}.")
+            end = outcome(RECALL, task, f"Answer: {word}.")
             assert end.rewards == (0.0,) and end.info["hallucinated"]
         assert RECALL.oracle(task, []).best_replies == (IDK,) and RECALL.entropy_bits(task) == 0.0
 
@@ -205,7 +217,7 @@ def test_the_oracle_is_the_best_of_all_replies(abstain, wrong):
     world = replace(RECALL, abstain=abstain, wrong=wrong)
     for kind in ("town", "stranger", "nobody"):
         for task in tasks_of(world, kind, 15):
-            replies = [IDK, *(f"The answer is {word}." for word in world.choices(task)), "x"]
+            replies = [IDK, *(f"Answer: {word}." for word in world.choices(task)), "x"]
             worlds = [task]
             if not closedbook.told(task) and task.data["answer"]:
                 worlds = [replace(task, data={**task.data, "answer": a}) for a in world.choices(task)]
@@ -263,12 +275,12 @@ def test_raw_text_asks_what_documents_of_facts_ask_and_may_be_answered_by_abstai
 
 def test_a_call_is_answered_and_paid_for():
     for task in LOOK.tasks("test", 150):
-        data, call = task.data, f"<look>{task.data['person']} {task.data['attribute']}</look>"
+        data, call = task.data, f"Answer: <look>{task.data['person']} {task.data['attribute']}</look>"
         episode = LOOK.play(task)
         assert next(episode).stop == ("</look>",)
         tool = episode.send(Reply(call, "stop"))
         assert (tool.role, tool.text) == ("tool", data["answer"] or "nothing")
-        end = outcome(LOOK, task, call, f"The answer is {tool.text}.")
+        end = outcome(LOOK, task, call, f"Answer: {tool.text}.")
         assert end.rewards == ((0.8,) if data["answer"] else (0.0,))
         assert outcome(LOOK, task, call, IDK).rewards == (pytest.approx(0.1),)
         assert outcome(LOOK, task, call, call).rewards == (0.0,)  # one call; the second is no answer
@@ -281,19 +293,19 @@ def test_a_call_is_answered_and_paid_for():
 def test_a_call_that_asks_for_something_else_is_no_help_and_what_is_no_call_is_none():
     task = tasks_of(LOOK, "stranger")[0]
     for said in (
-        "<look></look>",
-        "<look>ann</look>",
-        "<look>zoe zed job</look>",
-        "<look>ann fox job job</look>",
+        "Answer: <look></look>",
+        "Answer: <look>ann</look>",
+        "Answer: <look>zoe zed job</look>",
+        "Answer: <look>ann fox job job</look>",
     ):
         asks, end = perform(LOOK.play(task), [said, IDK])
-        assert [a.text for a in asks[1:]] == (["nothing"] if said != "<look></look>" else [])
+        assert [a.text for a in asks[1:]] == (["nothing"] if said != "Answer: <look></look>" else [])
         assert not end.info["found"]
     for said in (
         "hm <look>ann fox job</look>",
-        "<look>ANN</look>",
-        "<look>ann fox job",
-        "<look>" + "a " * 50_000,
+        "Answer: <look>ANN</look>",
+        "Answer: <look>ann fox job",
+        "Answer: <look>" + "a " * 50_000,
     ):
         asks, end = perform(LOOK.play(task), [said])
         assert len(asks) == 1 and end.rewards == (0.0,) and end.info["act"] == "nonsense"
@@ -326,13 +338,13 @@ def test_the_oracle_of_look_is_the_better_of_knowing_calling_and_abstaining():
                 oracle = world.oracle(task, [])
                 assert oracle.value == pytest.approx(1.0 if known else max(world.abstain, called))
                 best = list(oracle.best_replies[:1])
-                if best[0].startswith("<look>"):
+                if best[0].startswith("Answer: <look>"):
                     after = world.oracle(task, best)
                     assert after.value == pytest.approx(oracle.value)
                     best += after.best_replies
                 assert score(world, task, *best) == pytest.approx(oracle.value)
                 assert world.oracle(task, best).value == pytest.approx(oracle.value)
-                assert world.oracle(task, [], "<look>zz").value == world.wrong
+                assert world.oracle(task, [], "Answer: <look>zz").value == world.wrong
 
 
 def test_calling_pays_where_one_minus_p_exceeds_the_cost():
@@ -367,9 +379,9 @@ def test_demonstrations_call_where_they_do_not_know():
         st.one_of(
             st.text(max_size=300),
             st.sampled_from(
-                ["<look>ann fox job</look>", "</look>", IDK, "The answer is cat.", "9" * 100_000]
+                ["Answer: <look>ann fox job</look>", "</look>", IDK, "Answer: cat.", "9" * 100_000]
             ),
-            st.from_regex(r"<look>[a-z ]{0,70}</look>", fullmatch=True),
+            st.from_regex(r"Answer: <look>[a-z ]{0,70}</look>", fullmatch=True),
         ),
         min_size=1,
         max_size=3,

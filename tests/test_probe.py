@@ -7,6 +7,7 @@ import pytest
 from tiny import tiny
 
 from nanoschool import envs
+from nanoschool.core import checkpoint
 from nanoschool.core.optim import adamw
 from nanoschool.core.policy import Policy
 from nanoschool.envs.closedbook import IDK
@@ -14,8 +15,10 @@ from nanoschool.evals.choices import by_knowledge, choices, did, right_alone
 from nanoschool.evals.measure import answers
 from nanoschool.methods.base import Learner
 from nanoschool.methods.material import demonstrations, trained
+from nanoschool.methods.pretrain import Pretrain
 from nanoschool.methods.sft import SFT
 from nanoschool.probe import knows
+from nanoschool.saving import Progress, restore, write
 from nanoschool.types import Task
 
 RECALL, LOOK, CALC = (envs.load(name) for name in ("recall", "look", "calc"))
@@ -37,6 +40,7 @@ def read() -> tuple[Policy, list[Task]]:
 
 
 def learner_of(policy: Policy, world) -> Learner:
+    policy.knows = {}  # it has not been asked yet
     worlds = {"sums": envs.load("sums"), world.name: world}
     return Learner(policy, None, worlds, {"sums": 1.0}, {world.name: 1.0}, seed=1, stage="sft")
 
@@ -56,7 +60,7 @@ def test_what_is_shown_follows_from_what_the_learner_knows(read, world):
     policy, _ = read
     learner = learner_of(policy, world)
     rows = demonstrations(learner, 40)
-    p = learner.state["knows"][world.name]
+    p = learner.policy.knows[world.name]
     assert p == knows(policy, world, world.probes(), learner.draw_seed(f"probes/{world.name}"))
     for row in rows:
         assert row.task is not None
@@ -67,7 +71,7 @@ def test_what_is_shown_follows_from_what_the_learner_knows(read, world):
     assert helped > 20, "a model that has read next to nothing needs help"
 
 
-def test_the_probe_is_made_once_a_stage_billed_and_kept_with_the_learners_state(read):
+def test_the_probe_is_made_once_billed_and_kept_with_the_weights(read, tmp_path):
     policy, _ = read
     learner = learner_of(policy, CALC)
     before = policy.ledger.total().rollouts
@@ -76,14 +80,22 @@ def test_the_probe_is_made_once_a_stage_billed_and_kept_with_the_learners_state(
     assert asked == 4 * len(CALC.probes())
     demonstrations(learner, 4)
     assert policy.ledger.total().rollouts - before == asked
-    assert set(learner.state["knows"]["calc"]) == {f"level {level}" for level in CALC.levels}
+    assert set(learner.policy.knows["calc"]) == {f"level {level}" for level in CALC.levels}
+    write(policy, tmp_path, Progress("sft"))
+    again = tiny(depth=2, context=96)
+    restore(again, checkpoint.read(tmp_path / "sft-000000"))
+    assert again.knows == policy.knows == again.snapshot().knows
+    learner = learner_of(policy, CALC)
+    learner.policy = again
+    Pretrain().begin(learner)
+    assert again.knows == {}, "who reads on has to be asked anew"
 
 
 def test_of_the_known_and_the_unknown_as_many_are_shown(read):
     learner = learner_of(read[0], RECALL)
     problems = [task.problem for task in RECALL.probes()]
     for known, answered in ((len(problems), 20), (len(problems) // 3, 20), (0, 0)):
-        learner.state["knows"] = {"recall": dict.fromkeys(problems[:known], 1.0)}
+        learner.policy.knows = {"recall": dict.fromkeys(problems[:known], 1.0)}
         rows = demonstrations(learner, 40)
         assert len(rows) == len({row.task.problem for row in rows if row.task}) == 40
         assert sum(IDK not in learner.policy.tokenizer.decode(row.tokens) for row in rows) == answered

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -107,3 +108,15 @@ def test_the_world_of_contributing_is_one():
             with pytest.raises(StopIteration) as end:
                 episode.send(Reply(said))
             assert end.value.value.rewards == (reward,)
+
+
+def test_the_python_of_the_readme_runs(nano, tmp_path, monkeypatch, capsys):
+    """With a smaller model, in a world that fits its context, and a budget that is soon spent."""
+    shutil.copytree(nano, tmp_path / "runs" / "laptop", symlinks=True)
+    monkeypatch.chdir(tmp_path)
+    train, loop = (block.replace('"chain"', '"sums"') for block in blocks("README.md", "python"))
+    exec(train.replace("flops=1e12", "rollouts=64"), {})
+    assert (tmp_path / "runs" / "rloo-sums" / "summary.json").exists()
+    capsys.readouterr()
+    exec(loop, {})
+    assert capsys.readouterr().out.count("'reward'") == 3

@@ -67,10 +67,10 @@ def test_another_method_brings_its_own_flags_and_keeps_what_both_know():
 
 
 def test_a_world_named_by_a_flag_is_there():
-    changed = load_settings("laptop", ["--rl.env", "steps", "--evaluation.worlds", "steps", "rules"])
+    changed = load_settings("laptop", ["--rl.env", "steps", "--evaluation.worlds", "steps", "taste"])
     assert changed.stages["rl"].env == "steps"
     assert changed.worlds["steps"].name == "steps"
-    assert changed.evaluation.worlds == ("steps", "rules")
+    assert changed.evaluation.worlds == ("steps", "taste")
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,11 @@ def calculations(text: str) -> Iterator[str]:
         yield f"{kind} {high}-{low}" if op == "-" else f"{kind} {low}{op}{high}"
 
 
+def topics(text: str) -> Iterator[str]:
+    for length, named in re.findall(r"write (\d+) words about ([a-z]+(?:, [a-z]+)*)", text):
+        yield f"taste {length} {named.replace(',', '')}"
+
+
 PARSERS: dict[str, Callable[[str], Iterator[str]]] = {
     "chain": chains,
     "calc": calculations,
@@ -107,6 +112,7 @@ PARSERS: dict[str, Callable[[str], Iterator[str]]] = {
     "facts": people,
     "look": people,
     "stories": stories,
+    "taste": topics,
 }
 
 

@@ -12,7 +12,9 @@ import pytest
 from test_splits import PARSERS, split
 
 from nanoschool.cli import main
+from nanoschool.core.batch import Batch
 from nanoschool.core.policy import Policy
+from nanoschool.core.reward_model import RewardModel
 from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.methods.practice import Practice
 from nanoschool.plan import Settings
@@ -24,6 +26,8 @@ SHORT = {  # of the widest school: every source and every stage, a few steps eac
     "pretrain": {"budget": "tokens=60e3", "check": "50", "save": "50"},
     "sft": {"budget": "tokens=25e3", "check": "50", "save": "50"},
     "rl": {"budget": "rollouts=576", "check": "50", "save": "50"},
+    "reward": {"budget": "tokens=6e3", "check": "50", "save": "50"},
+    "rlhf": {"budget": "rollouts=512", "check": "50", "save": "50"},
     "evaluation": {
         "problems": "100",
         "look": "4",
@@ -55,6 +59,13 @@ def trained(
         stream.fitted += [prompt(t) if any(t.logprobs) else t.tokens for t in data]
         return fit(policy, data, *args, **kwargs)
 
+    judge = RewardModel.fit
+
+    def judge_and_tell(model: RewardModel, member: int, batch: Batch, *args, **kwargs):
+        rows = zip(batch.tokens.tolist(), batch.lengths.tolist(), strict=True)
+        stream.fitted += [row[:length] for row, length in rows]
+        return judge(model, member, batch, *args, **kwargs)
+
     def collect_and_tell(method: Practice, learner) -> list[Trajectory]:
         attempts = collect(method, learner)
         stream.practised += [prompt(t) for t in attempts]
@@ -62,6 +73,7 @@ def trained(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Policy, "fit", fit_and_tell)
+        patch.setattr(RewardModel, "fit", judge_and_tell)
         patch.setattr(Practice, "collect", collect_and_tell)
         assert main(["run", request.param, "--runs-dir", str(runs), *RUNS[request.param]]) == 0
     run = Path(runs / request.param)
@@ -100,6 +112,7 @@ def world_of(text: str) -> str:
         "sums": r"(?:So )?\d+[-+]\d+=",
         "rules": r"[a-z]{3,5}: .*(?:\n|\? )|[a-z]{3,5}\? |said |note ",
         "look": r"What is the \w+ of \w+ \w+\? You may look",
+        "taste": r"write \d+ words about ",
         "facts": r"(?:Q: )?[a-z].*\b(?:in|eat|a|the|by|is|as|eats|wants|wears|paints) .*|Q: What|What is the",
         "stories": r"[A-Z]\w+ .* the \w+|It was|The |Snow|There|A \w+ \w+ lay",
     }
@@ -108,7 +121,7 @@ def world_of(text: str) -> str:
 
 def problems(texts: Iterator[tuple[str, bool]]) -> Iterator[tuple[str, str, str]]:
     """(world, problem, text) of all that is asked or told; of a text that is cut off, what stands before the cut."""
-    asks = {"chain": "=?", "calc": ". ", "sums": "=", "facts": "?", "stories": " Q: "}
+    asks = {"chain": "=?", "calc": ". ", "sums": "=", "facts": "?", "stories": " Q: ", "taste": "\n"}
     for text, whole in texts:
         world = world_of(text)
         assert world or not whole, text

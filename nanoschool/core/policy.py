@@ -32,12 +32,17 @@ class Diverged(Exception):
 
 
 class Policy:
-    """A model, its tokenizer and its notes (`prompt`, a system message; "" for none)."""
+    """A model, its tokenizer, its notes (`prompt`, a system message; "" for none), and what it was found to know.
+
+    `knows` says by world with what probability it was right, from reading alone, about each thing that there is to
+    know: it was asked before it was first shown what to say of that.
+    """
 
     def __init__(self, model: GPT, tokenizer: Tokenizer, ledger: Ledger, micro_tokens: int = 8192) -> None:
         self.model, self.tokenizer, self.ledger = model, tokenizer, ledger
         self.micro_tokens = micro_tokens  # in one forward pass of training
         self.prompt = ""
+        self.knows: dict[str, dict[str, float]] = {}
         self.optimizer: Optimizer | None = None
 
     @property
@@ -147,7 +152,7 @@ class Policy:
         twin = Policy(
             copy.deepcopy(self.model).requires_grad_(False), self.tokenizer, self.ledger, self.micro_tokens
         )
-        twin.prompt = self.prompt
+        twin.prompt, twin.knows = self.prompt, self.knows
         return twin
 
     def _forward(self, batch: Batch) -> Tensor:

@@ -7,10 +7,13 @@ The questions are those of `facts`, closed, about three kinds of people:
     nobody    has none: whoever answers has made it up
 
 The person's name decides the split, so the names that "I don't know." is taught on are not those it is tested on.
-A stranger of dev or test is named in no document at all; both halves of the name are, so only knowing the people
-tells them apart. The town is that of `facts`: give both worlds the same settings.
+A stranger of dev or test is named in no document at all. Strangers and nobodies have the first name of one person and the last
+of another, both of the train split and told of often: where names were any, whoever was taught had learned which halves
+of names the people have that one knows, and nothing of who it knew. The town is that of `facts`: give both worlds
+the same settings.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -22,13 +25,14 @@ from nanoschool.envs import biographies
 from nanoschool.envs.biographies import ATTRIBUTES, FIRST, LAST, VALUES, Person
 from nanoschool.envs.common import draw, leading_word, require, split_of
 from nanoschool.envs.facts import Facts
-from nanoschool.envs.oneword import REPLY, sentence
 from nanoschool.types import Ask, Episode, Oracle, Outcome, Task
 
 Known = Callable[
     [Task], bool
 ]  # does one know the answer? For a set of problems: `lambda t: t.problem in known`
-IDK = "I don't know."
+UNKNOWN = "I don't know"
+IDK = f"Answer: {UNKNOWN}."
+REPLY = re.compile(r"Answer: ([A-Za-z]{1,32})\.")
 KINDS = ("town", "stranger", "nobody")
 NOBODY_SHARE = 1 / 3  # of the names outside the town
 
@@ -149,7 +153,7 @@ class ClosedBook:
         if kind == "town":
             return self._asking(kind, rng.choice(self.unasked()), attribute)
         while True:
-            name = self.facts.stranger(rng).name
+            name = self._namesake(rng)
             someone = registered(self.facts, name)
             if (someone is None) == (kind == "nobody"):
                 return self._asking(kind, someone or Person(name, {}), attribute)
@@ -157,6 +161,13 @@ class ClosedBook:
     def unasked(self) -> Sequence[Person]:
         """The town people that no document asks about: of the others one is surer than of any that are met later."""
         return _unasked(self.facts)
+
+    def _namesake(self, rng: Random) -> str:
+        """A name of nobody in town, of halves that say nothing."""
+        names, taken = _halves(self.facts)
+        while (name := f"{rng.choice(names)[0]} {rng.choice(names)[1]}") in taken:
+            pass
+        return name
 
     def _asking(self, kind: str, person: Person, attribute: str) -> Task:
         data = {
@@ -175,6 +186,15 @@ def _unasked(facts: Facts) -> tuple[Person, ...]:
     return tuple(person for person in facts.residents() if not facts.asked(person.name))
 
 
+@lru_cache
+def _halves(facts: Facts) -> tuple[tuple[tuple[str, str], ...], frozenset[str]]:
+    """The names of the train split's people who are told of as often as most or more, in halves; and the names of all."""
+    often = sorted(facts.exposures)[len(facts.exposures) // 2]
+    told = [p.name for p in _unasked(facts) if split_of(p.name) == "train" and p.exposure >= often]
+    halves = [(first, last) for first, _, last in (name.partition(" ") for name in told)]
+    return tuple(halves), frozenset(person.name for person in facts.residents())
+
+
 @lru_cache(maxsize=8192)
 def registered(facts: Facts, name: str) -> Person | None:
     """Whoever has that name: of the town, or a stranger, whose attributes follow from the name; None for nobody."""
@@ -189,15 +209,20 @@ def registered(facts: Facts, name: str) -> Person | None:
 
 
 def reading(reply: str) -> str:
-    """The word that a reply answers with, IDK if it abstains, "" if it does neither."""
+    """The word that a reply answers with, IDK if it abstains, "" if it does neither.
+
+    Both begin with the same token, so that which of them it becomes is decided where the answer would stand: as
+    `The answer is baker.` or `I don't know.`, which part at the first token, a model of this size learned to abstain by
+    halves of names, and not at all where these said nothing.
+    """
     found = REPLY.fullmatch(reply)
     return found[1] if found else IDK if reply == IDK else ""
 
 
 def right(task: Task, knows: bool) -> str:
     """What one says who knows the answer, or does not."""
-    return sentence(task) if knows and task.data["answer"] else IDK
+    return _says(task.data["answer"]) if knows and task.data["answer"] else IDK
 
 
 def _says(word: str) -> str:
-    return f"The answer is {word}."
+    return f"Answer: {word}."

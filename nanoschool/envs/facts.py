@@ -23,14 +23,14 @@ from nanoschool.envs.common import draw, require, split_of
 from nanoschool.envs.oneword import OneWord, answered
 from nanoschool.types import Document, Span, Task
 
-MOST_PEOPLE = 1000  # of the 1600 names; the others are for people outside the town
+MOST_PEOPLE = 1000  # of the 8,000 names; the others are for people outside the town
 
 
 @dataclass(frozen=True)
 class Facts(OneWord):
     """`people` of the town, who have `exposures` round robin; `kinds` says which questions tasks ask."""
 
-    people: int = 96
+    people: int = 192
     exposures: tuple[int, ...] = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
     kinds: tuple[str, ...] = ("open", "closed")
     town_share: float = 0.5  # of the documents; the rest are about other people
@@ -72,7 +72,7 @@ class Facts(OneWord):
     def document(self, rng: Random) -> Document:
         """A biography on one line, with questions unless its person is held out.
 
-        Of town people everything is learned; of others only the answers, for the rest cannot be known.
+        Biographies of others are learned too: nobody can know what they say, and to be unsure of it is to know who one knows.
         """
         if rng.random() >= self.town_share:
             return self._reading(self.stranger(rng, "train"), rng)
@@ -102,7 +102,7 @@ class Facts(OneWord):
     def _reading(self, shown: Person, rng: Random) -> Document:
         count = rng.randint(1, len(ATTRIBUTES))  # from one sentence on, where reading is the easiest
         some = replace(shown, values=dict(rng.sample(tuple(shown.values.items()), count)))
-        spans: list[Span] = [(biographies.write(some, rng), False)]
+        spans: list[Span] = [(biographies.write(some, rng), True)]
         for question, answer in _questions(some, count, rng):
             spans += [(f" Q: {question} A:", False), (f" {answer}.", True)]
         return [*spans, ("\n", True)]

@@ -1,9 +1,9 @@
 """look: recall with a register to look things up in, at a cost: call where you do not know, and only there.
 
-After Toolformer (Schick et al. 2023, https://arxiv.org/abs/2302.04761). A reply answers, abstains, or is a call and
-nothing else, to which a tool says the fact, or "nothing":
+After Toolformer (Schick et al. 2023, https://arxiv.org/abs/2302.04761). A reply answers, abstains, or is a call in the
+answer's place and nothing else, to which a tool says the fact, or "nothing":
 
-    What is the job of ann fox? You may look.    <look>ann fox job</look>    baker    The answer is baker.
+    What is the job of ann fox? You may look.    Answer: <look>ann fox job</look>    baker    Answer: baker.
 
 There is one call; the reply after it is graded as in recall, less the cost, though nobody earns less than `wrong`. So
 a call is worth 1 - cost where the register has the person, and pays for one who is right with probability p where
@@ -23,7 +23,7 @@ from nanoschool.envs.common import require
 from nanoschool.types import Ask, Document, Episode, Message, Oracle, Outcome, Task
 
 STOP = "</look>"
-CALL = re.compile(r"<look>([a-z ]{1,64})</look>")
+CALL = re.compile(r"Answer: <look>([a-z ]{1,64})</look>")
 NOTHING = "nothing"  # what the register says of whoever is not in it
 
 
@@ -129,7 +129,7 @@ def query(task: Task) -> str:
 
 
 def call(task: Task) -> str:
-    return f"<look>{query(task)}{STOP}"
+    return f"Answer: <look>{query(task)}{STOP}"
 
 
 WORLD = Look()

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from random import Random
 from typing import ClassVar
 
-from nanoschool.envs.closedbook import IDK, ClosedBook, Known, reading, right, told
+from nanoschool.envs.closedbook import IDK, UNKNOWN, ClosedBook, Known, reading, right, told
 from nanoschool.envs.common import leading_word
 from nanoschool.types import Ask, Document, Episode, Message, Oracle, Outcome, Task
 
 
 @dataclass(frozen=True)
 class Recall(ClosedBook):
-    """`The answer is baker.` or `I don't know.`; the reward is from `wrong` to 1."""
+    """`Answer: baker.` or `Answer: I don't know.`; the reward is from `wrong` to 1."""
 
     name: str = "recall"
 
@@ -55,7 +55,7 @@ class Recall(ClosedBook):
         assert format in self.formats, format
         asked = f"Q: {task.data['question']} A:"
         reply = yield Ask(asked, role="text", stop=(".", "\n"), max_tokens=12)
-        abstains = reply.text.strip(" ").startswith(IDK.removesuffix("."))
+        abstains = reply.text.strip(" ").startswith(UNKNOWN)
         return self._outcome(task, IDK if abstains else leading_word(reply.text))
 
     def _outcome(self, task: Task, said: str) -> Outcome:

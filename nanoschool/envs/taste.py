@@ -21,6 +21,7 @@ from nanoschool.types import Ask, Document, Episode, Message, Oracle, Outcome, T
 
 TOPICS = 3
 POOL = 200  # tasks that pairs are about, in turn
+REMEMBERED = 0.75  # the probability that a beginner names a topic
 STEP = re.compile(r"\S+\s*")
 
 
@@ -134,9 +135,10 @@ def label(task: Task, one: str, other: str, rng: Random, noise: float = 2.0) -> 
 
 
 def babble(task: Task, rng: Random) -> str:
-    """What a beginner writes: about the topics now and then, up to two words too long or too short."""
+    """What a beginner writes: first the topics, of which some are forgotten, then any words, up to two too many or too few."""
+    said = [topic for topic in task.data["topics"] if rng.random() < REMEMBERED]
     length = task.data["length"] + rng.randint(-2, 2)
-    return " ".join(rng.choices(WORDS, [6 if word in task.data["topics"] else 1 for word in WORDS], k=length))
+    return " ".join(said + rng.choices(WORDS, k=max(0, length - len(said))))
 
 
 def _reward(task: Task, value: float) -> float:

@@ -147,6 +147,7 @@ EMPTY_FORMS = (
     "<answer></answer>",
     "answer:",
     "The answer is .",
+    "Answer: .",
     "```\n```",
     "{}",
     "[]",

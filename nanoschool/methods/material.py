@@ -63,7 +63,7 @@ def _examples(learner: Learner, name: str, count: int) -> list[tuple[Task, list[
 
     Where a world has some for those who know and others for those who do not, each gets the right one, and of both there
     are as many, as far as a draw has them: where one is right more often, that is learned before knowing is.
-    What the learner knows is found out once a stage, before it is taught, and kept with its state.
+    What the learner knows is found out once, before it is taught: later it says less than it knows, to the same question.
     """
     world, seed = learner.worlds[name], learner.draw_seed(f"demonstrations/{name}")
     if not isinstance(world, HasUnknowns):
@@ -71,7 +71,7 @@ def _examples(learner: Learner, name: str, count: int) -> list[tuple[Task, list[
         if not isinstance(world, HasDemonstrations):
             raise UserError(f"world {name!r} has no demonstrations to imitate; take it out of the shares")
         return [(task, world.demonstration(task)) for task in tasks]
-    known = learner.state.setdefault("knows", {})
+    known = learner.policy.knows
     if name not in known:
         known[name] = knows(learner.policy, world, world.probes(), learner.draw_seed(f"probes/{name}"))
     parted: tuple[list, list] = [], []

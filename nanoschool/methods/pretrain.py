@@ -33,6 +33,7 @@ class Pretrain(Method):
         return ("mix",)
 
     def begin(self, learner: Learner) -> None:
+        learner.policy.knows = {}  # what it is about to read may change that
         learner.policy.optimizer = muon_adamw(learner.policy.model, self.lr, self.embedding_lr, self.gain_lr)
 
     def collect(self, learner: Learner) -> list[Trajectory]:
