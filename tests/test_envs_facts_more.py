@@ -280,7 +280,7 @@ def test_a_call_is_answered_and_paid_for():
         assert next(episode).stop == ("</look>",)
         tool = episode.send(Reply(call, "stop"))
         assert (tool.role, tool.text) == ("tool", data["answer"] or "nothing")
-        end = outcome(LOOK, task, call, f"Answer: {tool.text}.")
+        end = outcome(LOOK, task, call, f"The answer is {tool.text}.")
         assert end.rewards == ((0.8,) if data["answer"] else (0.0,))
         assert outcome(LOOK, task, call, IDK).rewards == (pytest.approx(0.1),)
         assert outcome(LOOK, task, call, call).rewards == (0.0,)  # one call; the second is no answer

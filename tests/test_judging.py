@@ -109,7 +109,16 @@ def test_every_look_tells_how_far_it_came_and_what_it_said(whole):
 def test_in_a_training_the_reward_model_of_a_run_pays(whole, tmp_path):
     run, _, _ = whole
     flags = ["--from", f"{run}:sft", "--reward-model", f"{run}:reward", "--runs-dir", str(tmp_path)]
-    size = ["--budget", "rollouts=16", "--method.problems", "2", "--method.samples", "4", "--method.replay", "0"]
+    size = [
+        "--budget",
+        "rollouts=16",
+        "--method.problems",
+        "2",
+        "--method.samples",
+        "4",
+        "--method.replay",
+        "0",
+    ]
     small = ["--evaluation.problems", "8", "--evaluation.look", "4", "--evaluation.pass-problems", "4"]
     done = forked.command(["train", "rloo", "--env", "taste", *flags, *size, *small])
     assert done.status == 0, done.err

@@ -7,10 +7,10 @@ The questions are those of `facts`, closed, about three kinds of people:
     nobody    has none: whoever answers has made it up
 
 The person's name decides the split, so the names that "I don't know." is taught on are not those it is tested on.
-A stranger of dev or test is named in no document at all. Strangers and nobodies have the first name of one person and the last
-of another, both of the train split and told of often: where names were any, whoever was taught had learned which halves
-of names the people have that one knows, and nothing of who it knew. The town is that of `facts`: give both worlds
-the same settings.
+A stranger of dev or test is named in no document at all. Strangers and nobodies have the first name of one person
+and the last of another, both of the train split and told of often: where names were any, whoever was taught had
+learned which halves of names those have whom it knew, and not whom it knew. The town is that of `facts`: give both
+worlds the same settings.
 """
 
 import re
@@ -31,8 +31,8 @@ Known = Callable[
     [Task], bool
 ]  # does one know the answer? For a set of problems: `lambda t: t.problem in known`
 UNKNOWN = "I don't know"
-IDK = f"Answer: {UNKNOWN}."
-REPLY = re.compile(r"Answer: ([A-Za-z]{1,32})\.")
+FORM = "Answer: {}."
+IDK = FORM.format(UNKNOWN)
 KINDS = ("town", "stranger", "nobody")
 NOBODY_SHARE = 1 / 3  # of the names outside the town
 
@@ -94,7 +94,7 @@ class ClosedBook:
 
     def guess(self, task: Task, replies: Sequence[str], rng: Random) -> str:
         """One of the answers: abstaining is no guess, whatever it earns."""
-        return _says(rng.choice(self.choices(task)))
+        return FORM.format(rng.choice(self.choices(task)))
 
     def answer_space(self, task: Task) -> int:
         return len(self.choices(task))
@@ -112,14 +112,14 @@ class ClosedBook:
         worth = self.worth(task, p)
         return max(worth.values()) - worth[act]
 
-    def replies_worth(self, task: Task, knows: bool) -> dict[str, float]:
+    def replies_worth(self, task: Task, knows: bool, form: str = FORM) -> dict[str, float]:
         """The expected reward of every well-formed reply that answers or abstains, for one who knows the answer or not."""
         answer, choices = task.data["answer"], self.choices(task)
         if knows or not answer:
             values = {word: 1.0 if word == answer else self.wrong for word in choices}
         else:
             values = dict.fromkeys(choices, self.worth(task, 1 / len(choices))["answer"])
-        return {IDK: self.abstain} | {_says(word): value for word, value in values.items()}
+        return {IDK: self.abstain} | {form.format(word): value for word, value in values.items()}
 
     def best(self, task: Task, worth: Mapping[str, float], partial: str) -> Oracle:
         """What is known of an unfinished reply, of which `worth` says what its whole forms earn."""
@@ -208,21 +208,17 @@ def registered(facts: Facts, name: str) -> Person | None:
     return biographies.person(rng, name)
 
 
-def reading(reply: str) -> str:
+def reading(reply: str, form: str = FORM) -> str:
     """The word that a reply answers with, IDK if it abstains, "" if it does neither.
 
     Both begin with the same token, so that which of them it becomes is decided where the answer would stand: as
     `The answer is baker.` or `I don't know.`, which part at the first token, a model of this size learned to abstain by
     halves of names, and not at all where these said nothing.
     """
-    found = REPLY.fullmatch(reply)
+    found = re.fullmatch(re.escape(form).replace(r"\{\}", "([A-Za-z]{1,32})"), reply)
     return found[1] if found else IDK if reply == IDK else ""
 
 
-def right(task: Task, knows: bool) -> str:
+def right(task: Task, knows: bool, form: str = FORM) -> str:
     """What one says who knows the answer, or does not."""
-    return _says(task.data["answer"]) if knows and task.data["answer"] else IDK
-
-
-def _says(word: str) -> str:
-    return f"Answer: {word}."
+    return form.format(task.data["answer"]) if knows and task.data["answer"] else IDK

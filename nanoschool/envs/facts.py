@@ -72,7 +72,7 @@ class Facts(OneWord):
     def document(self, rng: Random) -> Document:
         """A biography on one line, with questions unless its person is held out.
 
-        Biographies of others are learned too: nobody can know what they say, and to be unsure of it is to know who one knows.
+        Biographies of others are learned too: nobody can know what they say, and who is unsure of it knows whom it knows.
         """
         if rng.random() >= self.town_share:
             return self._reading(self.stranger(rng, "train"), rng)

@@ -3,7 +3,9 @@
 After Toolformer (Schick et al. 2023, https://arxiv.org/abs/2302.04761). A reply answers, abstains, or is a call in the
 answer's place and nothing else, to which a tool says the fact, or "nothing":
 
-    What is the job of ann fox? You may look.    Answer: <look>ann fox job</look>    baker    Answer: baker.
+    What is the job of ann fox? You may look.    Answer: <look>ann fox job</look>    baker    The answer is baker.
+
+What is answered after a call has another form: it is read, and what one remembers has no part in it.
 
 There is one call; the reply after it is graded as in recall, less the cost, though nobody earns less than `wrong`. So
 a call is worth 1 - cost where the register has the person, and pays for one who is right with probability p where
@@ -18,12 +20,22 @@ from random import Random
 from typing import ClassVar
 
 from nanoschool.envs.biographies import ATTRIBUTES, Person
-from nanoschool.envs.closedbook import NOBODY_SHARE, ClosedBook, Known, reading, registered, right, told
+from nanoschool.envs.closedbook import (
+    FORM,
+    NOBODY_SHARE,
+    ClosedBook,
+    Known,
+    reading,
+    registered,
+    right,
+    told,
+)
 from nanoschool.envs.common import require
 from nanoschool.types import Ask, Document, Episode, Message, Oracle, Outcome, Task
 
 STOP = "</look>"
 CALL = re.compile(r"Answer: <look>([a-z ]{1,64})</look>")
+FOUND = "The answer is {}."  # the form of an answer after a call
 NOTHING = "nothing"  # what the register says of whoever is not in it
 
 
@@ -61,7 +73,7 @@ class Look(ClosedBook):
             (prompt(task), False),
             (f" {call(task)}", True),
             (f" {fact}", False),
-            (f" {right(task, True)}\n", True),
+            (f" {right(task, True, FOUND)}\n", True),
         ]
 
     def _play(self, task: Task, ask: Ask, answering: str) -> Episode:
@@ -72,7 +84,7 @@ class Look(ClosedBook):
         if called:
             reply = yield Ask(f" {fact}" if plain else fact, role=answering, stop=ask.stop[1:])
         said = reply.text.strip(" \n") if plain else reply.text
-        reward, feedback, info = self.grade(task, reading(said))
+        reward, feedback, info = self.grade(task, reading(said, FOUND if called else FORM))
         info["called"] = bool(called)
         info["found"] = bool(fact) and fact == task.data["answer"]
         info["needed"] = not told(task) and bool(task.data["answer"])  # by one who remembers all documents
@@ -96,7 +108,7 @@ class Look(ClosedBook):
         if alone:
             return [asked, Message("assistant", right(task, True))]
         fact = Message("tool", self.answer(query(task)))
-        return [asked, Message("assistant", call(task)), fact, Message("assistant", right(task, True))]
+        return [asked, Message("assistant", call(task)), fact, Message("assistant", right(task, True, FOUND))]
 
     def worth(self, task: Task, p: float) -> Mapping[str, float]:
         looked = self._less_cost(1.0 if task.data["answer"] else self.abstain)
@@ -106,10 +118,10 @@ class Look(ClosedBook):
         """The value for one who remembers what documents tell, or what `known` says, and who is in the register."""
         called = CALL.fullmatch(replies[0]) if replies else None
         if replies[bool(called) :]:
-            reward = self.grade(task, reading(replies[-1]))[0]
+            reward = self.grade(task, reading(replies[-1], FOUND if called else FORM))[0]
             return Oracle(self._less_cost(reward) if called else reward, (), self.entropy_bits(task))
         knows = known(task) or (called is not None and called[1] == query(task))
-        worth = self.replies_worth(task, knows)
+        worth = self.replies_worth(task, knows, FOUND if called else FORM)
         if called:
             worth = {reply: self._less_cost(value) for reply, value in worth.items()}
         else:

@@ -135,7 +135,7 @@ def label(task: Task, one: str, other: str, rng: Random, noise: float = 2.0) -> 
 
 
 def babble(task: Task, rng: Random) -> str:
-    """What a beginner writes: first the topics, of which some are forgotten, then any words, up to two too many or too few."""
+    """What a beginner writes: first the topics, some of them forgotten, then any words, up to two too many or too few."""
     said = [topic for topic in task.data["topics"] if rng.random() < REMEMBERED]
     length = task.data["length"] + rng.randint(-2, 2)
     return " ".join(said + rng.choices(WORDS, k=max(0, length - len(said))))
