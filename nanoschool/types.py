@@ -161,6 +161,11 @@ class HasUnknowns(Environment, Protocol):
     An outcome's info says by `act` which of them a reply did, and by `correct` whether it is right.
     """
 
+    @property
+    def confidence(
+        self,
+    ) -> float: ...  # the probability of being right above which an answer without help pays
+
     def probes(self) -> Sequence[Task]: ...  # train tasks to put to a learner before it is taught
 
     def probe(self, task: Task) -> Episode: ...  # the question in raw text, to be answered without help

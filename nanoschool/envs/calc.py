@@ -82,8 +82,12 @@ class Calc:
     def knowledge(self, task: Task) -> str:
         return f"level {task.data['level']}"
 
+    @property
+    def confidence(self) -> float:
+        return self._worth(1)
+
     def alone(self, task: Task, p: float) -> bool:
-        return p >= self._worth(1)
+        return p >= self.confidence
 
     def oracle(self, task: Task, replies: Sequence[str], partial: str = "") -> Oracle:
         """The better of answering and calling, for one who knows the answer: each call made has cost what it costs.

@@ -110,6 +110,11 @@ class Look(ClosedBook):
         fact = Message("tool", self.answer(query(task)))
         return [asked, Message("assistant", call(task)), fact, Message("assistant", right(task, True, FOUND))]
 
+    @property
+    def confidence(self) -> float:
+        """Of somebody who is in the register."""
+        return (max(self.abstain, 1 - self.cost) - self.wrong) / (1 - self.wrong)
+
     def worth(self, task: Task, p: float) -> Mapping[str, float]:
         looked = self._less_cost(1.0 if task.data["answer"] else self.abstain)
         return {**super().worth(task, p), "look": looked}

@@ -21,7 +21,7 @@ from nanoschool.types import (
     UserError,
 )
 
-WIDER = 8  # so many tasks are looked at for one that is shown, where half are to be of those that are known
+WIDER = 8  # so many tasks are looked at for one that is shown, where a share is to be of those that are known
 
 
 def reading(learner: Learner, rows: int, weight: float = 1.0) -> list[Trajectory]:
@@ -61,8 +61,9 @@ def demonstrations(learner: Learner, rows: int, weight: float = 1.0) -> list[Tra
 def _examples(learner: Learner, name: str, count: int) -> list[tuple[Task, list[Message]]]:
     """Tasks of a world with a demonstration each.
 
-    Where a world has some for those who know and others for those who do not, each gets the right one, and of both there
-    are as many, as far as a draw has them: where one is right more often, that is learned before knowing is.
+    Where a world has some for those who know and others for those who do not, each gets the right one. Of the latter
+    there is a share of the world's `confidence`, as far as a draw has them: answering wrongly costs that much, being
+    helped in vain 1 less it, so that of two acts the one that is shown more often is the one that earns more.
     What the learner knows is found out once, before it is taught: later it says less than it knows, to the same question.
     """
     world, seed = learner.worlds[name], learner.draw_seed(f"demonstrations/{name}")
@@ -83,8 +84,8 @@ def _examples(learner: Learner, name: str, count: int) -> list[tuple[Task, list[
         p = known[name].get(world.knowledge(task), 0.0)  # of what no probe asks nothing is known
         alone = world.alone(task, p)
         parted[alone].append((task, world.shown(task, alone)))
-    half = learner.random(f"halves/{name}").randint(count // 2, (count + 1) // 2)
-    first = parted[0][: max(half, count - len(parted[1]))]
+    helped = int(count * world.confidence + learner.random(f"helped/{name}").random())
+    first = parted[0][: max(helped, count - len(parted[1]))]
     return first + parted[1][: count - len(first)]
 
 
