@@ -279,8 +279,8 @@ def test_a_call_is_answered_and_paid_for():
         episode = LOOK.play(task)
         assert next(episode).stop == ("</look>",)
         tool = episode.send(Reply(call, "stop"))
-        assert (tool.role, tool.text) == ("tool", data["answer"] or "nothing")
-        end = outcome(LOOK, task, call, f"The answer is {tool.text}.")
+        assert (tool.role, tool.text) == ("tool", f"It says {data['answer'] or 'nothing'}.")
+        end = outcome(LOOK, task, call, f"The answer is {data['answer']}.")
         assert end.rewards == ((0.8,) if data["answer"] else (0.0,))
         assert outcome(LOOK, task, call, IDK).rewards == (pytest.approx(0.1),)
         assert outcome(LOOK, task, call, call).rewards == (0.0,)  # one call; the second is no answer
@@ -299,7 +299,7 @@ def test_a_call_that_asks_for_something_else_is_no_help_and_what_is_no_call_is_n
         "Answer: <look>ann fox job job</look>",
     ):
         asks, end = perform(LOOK.play(task), [said, IDK])
-        assert [a.text for a in asks[1:]] == (["nothing"] if said != "Answer: <look></look>" else [])
+        assert [a.text for a in asks[1:]] == (["It says nothing."] if said != "Answer: <look></look>" else [])
         assert not end.info["found"]
     for said in (
         "hm <look>ann fox job</look>",

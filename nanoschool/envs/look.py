@@ -1,9 +1,9 @@
 """look: recall with a register to look things up in, at a cost: call where you do not know, and only there.
 
 After Toolformer (Schick et al. 2023, https://arxiv.org/abs/2302.04761). A reply answers, abstains, or is a call in the
-answer's place and nothing else, to which a tool says the fact, or "nothing":
+answer's place and nothing else, to which a tool says the fact, or nothing:
 
-    What is the job of ann fox? You may look.    Answer: <look>ann fox job</look>    baker    The answer is baker.
+    What is the job of ann fox? You may look.    Answer: <look>ann fox job</look>    It says baker.    The answer is baker.
 
 What is answered after a call has another form: it is read, and what one remembers has no part in it.
 
@@ -36,7 +36,8 @@ from nanoschool.types import Ask, Document, Episode, Message, Oracle, Outcome, T
 STOP = "</look>"
 CALL = re.compile(r"Answer: <look>([a-z ]{1,64})</look>")
 FOUND = "The answer is {}."  # the form of an answer after a call
-NOTHING = "nothing"  # what the register says of whoever is not in it
+NOTHING = "nothing"  # what the register has of whoever is not in it
+SAYS = "It says {}."  # a sentence, for a word alone has other tokens than the same word after a space
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Look(ClosedBook):
         return [
             (prompt(task), False),
             (f" {call(task)}", True),
-            (f" {fact}", False),
+            (f" {SAYS.format(fact)}", False),
             (f" {right(task, True, FOUND)}\n", True),
         ]
 
@@ -82,7 +83,8 @@ class Look(ClosedBook):
         called = CALL.fullmatch(reply.text.strip(" ") if plain else reply.text)
         fact = self.answer(called[1]) if called else ""
         if called:
-            reply = yield Ask(f" {fact}" if plain else fact, role=answering, stop=ask.stop[1:])
+            says = SAYS.format(fact)
+            reply = yield Ask(f" {says}" if plain else says, role=answering, stop=ask.stop[1:])
         said = reply.text.strip(" \n") if plain else reply.text
         reward, feedback, info = self.grade(task, reading(said, FOUND if called else FORM))
         info["called"] = bool(called)
@@ -93,7 +95,7 @@ class Look(ClosedBook):
         return Outcome((self._less_cost(reward) if called else reward,), feedback, info)
 
     def answer(self, query: str) -> str:
-        """What the register says to `ann fox job`: the value, or "nothing"."""
+        """What the register has for `ann fox job`: the value, or "nothing"."""
         name, _, attribute = query.rpartition(" ")
         someone = registered(self.facts, name)
         return someone.values.get(attribute, NOTHING) if someone else NOTHING
@@ -107,7 +109,7 @@ class Look(ClosedBook):
         asked = Message("user", prompt(task))
         if alone:
             return [asked, Message("assistant", right(task, True))]
-        fact = Message("tool", self.answer(query(task)))
+        fact = Message("tool", SAYS.format(self.answer(query(task))))
         return [asked, Message("assistant", call(task)), fact, Message("assistant", right(task, True, FOUND))]
 
     @property
