@@ -2,6 +2,7 @@
 
 import json
 from decimal import Decimal
+from inspect import getattr_static
 from pathlib import Path
 from random import Random
 
@@ -18,7 +19,7 @@ from nanoschool.envs.adapters import guard, questions, rg
 from nanoschool.envs.adapters.reward import rewarded
 from nanoschool.envs.adapters.to_trl import environment, rows
 from nanoschool.envs.adapters.walk import Walk
-from nanoschool.types import Reply, Task, UserError
+from nanoschool.types import HasDemonstrations, HasOracle, Reply, Task, UserError
 
 GSM8K = Path(__file__).parents[2] / "shared" / "data" / "gsm8k"
 HOSTILE = (
@@ -282,6 +283,14 @@ def test_a_users_function_scores_what_was_said(tmp_path):
     assert outcome.rewards == (1.4,) and outcome.info["world_reward"] == (0.0,)
     assert world.tasks("test", 3) == envs.load("chain").tasks("test", 3) and world.replayable
     assert own(tmp_path, "return reply == 'x'").name == "chain"
+
+
+def test_what_a_world_says_of_itself_holds_under_any_reward(tmp_path):
+    """Seen as isinstance() of a protocol looks from Python 3.12 on, which asks no __getattr__."""
+    world = own(tmp_path, "return 0")
+    for name in ("demonstration", "document", "guess"):
+        assert getattr_static(world, name) == getattr(envs.load("chain"), name)
+    assert isinstance(world, HasDemonstrations) and not isinstance(world, HasOracle)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nanoschool.types import Ask, Environment, Episode, Outcome, Reply, Task, UserError
 from nanoschool.userfile import complaint, import_file, in_words
@@ -27,6 +26,15 @@ class Rewarded:
     score: Score
     source: str
 
+    def __post_init__(self) -> None:
+        """What the world says of itself and its replies holds under any reward; what its oracle says does not.
+
+        It is set and not delegated: from Python 3.12 on, isinstance() of a protocol sees only what is there.
+        """
+        for name in STILL_TRUE:
+            if hasattr(self.world, name):
+                object.__setattr__(self, name, getattr(self.world, name))
+
     @property
     def name(self) -> str:
         return self.world.name
@@ -34,12 +42,6 @@ class Rewarded:
     @property
     def replayable(self) -> bool:
         return self.world.replayable
-
-    def __getattr__(self, name: str) -> Any:
-        """What the world says of itself and its replies holds under any reward; what its oracle says does not."""
-        if name in STILL_TRUE:
-            return getattr(self.world, name)
-        raise AttributeError(name)
 
     def tasks(self, split: str, count: int, seed: int = 0) -> Sequence[Task]:
         return self.world.tasks(split, count, seed)
