@@ -212,8 +212,8 @@ def test_a_policy_comes_to_prefer_what_the_judge_prefers(name):
     learner, held = learner_of(method), world_pairs(SURE, "dev", 200, 0)
     before = method.margins(learner.policy, learner.reference, held)
     with learner.policy.ledger.account("stage"):
-        for learner.step in range(40):
-            learner.progress = learner.step / 40
+        for learner.step in range(80):
+            learner.progress = learner.step / 80
             metrics = method.step(learner)
     after = method.margins(learner.policy, learner.reference, held)
     gain = [m - b for m, b in zip(after, before, strict=True)]

@@ -138,7 +138,7 @@ def test_the_true_advantage_is_that_of_enumeration():
 
 def test_perfect_play_beside_it():
     env, policy = Letters(), tiny(context=64)
-    (t,) = rollout(policy, env, env.tasks("train", 1), max_tokens=12, seed=2)
+    (t,) = rollout(policy, env, env.tasks("train", 1), max_tokens=12, seed=5)
     states = states_of(policy, env, [t])
     mine = steps(policy, env, t, {key: Value(0.0, 0.0, 1) for key in states})
     best = [env.oracle(s.task, s.replies, policy.tokenizer.decode(s.begun)).value for s in states.values()]

@@ -117,6 +117,7 @@ def test_real_text_gives_our_tokens(theirs: Any) -> None:
     pages |= {book.name: book.read_text(encoding="utf-8")[:200_000] for book in sorted(BOOKS.glob("*.txt"))}
     assert sum(map(len, pages.values())) > 400_000
     for name, text in pages.items():
+        text = text.replace("<|", "< |")  # a role's name in a text is text to us, and a token to them
         assert theirs(text)["input_ids"] == TOKENIZER.encode(text), name
 
 
