@@ -9,11 +9,13 @@ from nanoschool.core.lora import build
 from nanoschool.core.policy import Policy
 from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.evals.exam import Exam
+from nanoschool.evals.measure import pass_at, sampled, ways
+from nanoschool.evals.stats import mean_interval
 from nanoschool.lab.scripted import tasks_of
 from nanoschool.ledger import Ledger
 from nanoschool.saving import named, restore
 from nanoschool.settings import load_run
-from nanoschool.types import UserError
+from nanoschool.types import Environment, UserError
 
 
 def load_policy(path: Path, stage: str | None) -> Policy:
@@ -31,9 +33,27 @@ def load_policy(path: Path, stage: str | None) -> Policy:
 
 def evaluate_run(path: Path, stage: str | None, worlds: list[str], n: int) -> dict:
     """Greedy accuracy of a run's stage on `n` test tasks of each world, or all that it has, in every way it can be put."""
-    settings, policy = load_run(path), load_policy(path, stage)
-    found = {}
-    for name, env in {name: settings.worlds.get(name) or envs.load(name) for name in worlds}.items():
+    policy, found = load_policy(path, stage), {}
+    for name, env in _worlds(path, worlds).items():
         there = len(tasks_of(env, "test", n))
         found |= Exam({name: env}, there, 1, 1, practised=(), converses=False).sit(policy)[0]["worlds"]
     return found
+
+
+def sample_run(
+    path: Path, stage: str | None, worlds: list[str], n: int, samples: int, temperature: float
+) -> dict:
+    """The same of `samples` attempts at each task: their mean reward, pass@1 and pass@samples, with intervals over tasks."""
+    policy, found = load_policy(path, stage), {}
+    for name, env in _worlds(path, worlds).items():
+        tasks = tasks_of(env, "test", n)
+        for way in ways(env):
+            groups = sampled(policy, env, tasks, way, samples, temperature=temperature)
+            means = [sum(group) / len(group) for group in groups]
+            found.setdefault(name, {})[way] = mean_interval(means).to_json() | pass_at(groups)
+    return found
+
+
+def _worlds(path: Path, names: list[str]) -> dict[str, Environment]:
+    settled = load_run(path).worlds
+    return {name: settled.get(name) or envs.load(name) for name in names}

@@ -203,6 +203,10 @@ def test_eval_measures_a_stage_of_a_finished_run(nano):
     small = forked.command([*args[:-1], "60", "--worlds", "digit"])
     there = re.fullmatch(r"nanoschool: digit has (\d+) test problems, not 60: all are taken\n", small.err)
     assert small.status == 0 and there and f"n={there[1]}\n" in small.out
+    drawn = forked.command([*args, "--worlds", "digit", "--samples", "3", "--temperature", "1"])
+    assert drawn.status == 0, drawn.err
+    scores = {re.split(r"  +", line)[0]: re.split(r"  +", line)[1] for line in drawn.out.splitlines()}
+    assert scores["digit chat"] == scores["digit chat pass@1"] <= scores["digit chat pass@3"]
     assert forked.files(nano) == before
 
 

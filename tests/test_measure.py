@@ -21,6 +21,7 @@ from nanoschool.evals.measure import (
     read_rows,
     reading_gate,
     rewards,
+    sampled,
     transcript,
     validation,
     ways,
@@ -194,9 +195,10 @@ class Coin(Calculator):
 def test_pass_at_k_counts_attempts_by_problem():
     policy, env = tiny(), Coin()
     tasks = env.tasks("test", 12)
-    got = pass_at(policy, env, tasks, "chat", attempts=4, max_tokens=96, seed=3)
+    problems = sampled(policy, env, tasks, "chat", attempts=4, seed=3)
     tries = rewards(answers(policy, env, tasks, samples=4, temperature=1.0, seed=3))
-    problems = [tries[4 * i : 4 * i + 4] for i in range(12)]
+    assert problems == [tries[4 * i : 4 * i + 4] for i in range(12)]
+    got = pass_at(problems)
     assert set(got) == {"pass@1", "pass@4"} and got["pass@1"]["n"] == 12
     assert got["pass@1"]["mean"] == pytest.approx(sum(tries) / 48)
     assert got["pass@4"]["mean"] == pytest.approx(sum(any(p) for p in problems) / 12)

@@ -24,6 +24,8 @@ class Eval:
     # the worlds to measure: those of the run's settings (with --policy all of ours), unless given
     worlds: Annotated[tuple[str, ...], arg(aliases=["--env"])] = ()
     n: Annotated[int, arg(aliases=["-n"])] = 400  # test problems a world, or as many as there are
+    samples: int = 1  # attempts at each problem; several say pass@1 and pass@SAMPLES too
+    temperature: float = 0.0  # of the attempts; 0: greedy
     policy: Policy | None = None  # who plays in place of a run; no RUN is given then
     runs_dir: Path = Path("runs")  # where run folders are
 
@@ -37,8 +39,20 @@ def measure(args: Sequence[str]) -> int:
         name, options = target("eval", args, Eval(), "run")
     if options.n < 1:
         raise UserError(f"nanoschool eval: --n is {options.n}, must be at least 1")
+    if not 0 <= options.temperature < float("inf"):
+        raise UserError(f"nanoschool eval: --temperature is {options.temperature}, must be 0 or more")
+    if options.samples < 1 or (options.samples > 1 and not options.temperature):
+        raise UserError(
+            f"nanoschool eval: --samples is {options.samples}, must be at least 1, and greedy attempts are all alike: "
+            "more of them need a --temperature"
+        )
     if options.policy is not None:
-        for word, what in ((name, f"run {name!r}"), (options.stage, f"--stage {options.stage}")):
+        drawn = f"--temperature {options.temperature}" if options.temperature else ""
+        for word, what in (
+            (drawn, drawn),
+            (name, f"run {name!r}"),
+            (options.stage, f"--stage {options.stage}"),
+        ):
             if word:
                 raise UserError(
                     f"nanoschool eval: --policy {options.policy} plays in place of a run: leave out {what}, or --policy"
@@ -47,9 +61,12 @@ def measure(args: Sequence[str]) -> int:
     folder = existing_run(options.runs_dir, name)
     stage, _ = finished_stage(folder, options.stage)
     worlds = options.worlds or _evaluated(folder)
-    from nanoschool.finished import evaluate_run
+    from nanoschool.finished import evaluate_run, sample_run
 
-    found = evaluate_run(folder, stage, list(worlds), options.n)
+    if options.temperature:
+        found = sample_run(folder, stage, list(worlds), options.n, options.samples, options.temperature)
+    else:
+        found = evaluate_run(folder, stage, list(worlds), options.n)
     for world, ways in found.items():
         say_fewer(world, "test", next(iter(ways.values()))["n"], options.n)
     for path, score in _scores(found):

@@ -5,7 +5,16 @@ from dataclasses import dataclass
 
 from nanoschool.core.policy import Policy
 from nanoschool.evals.choices import choices, did, right_alone
-from nanoschool.evals.measure import accuracy, answers, pass_at, reading_gate, rewards, transcript, ways
+from nanoschool.evals.measure import (
+    accuracy,
+    answers,
+    pass_at,
+    reading_gate,
+    rewards,
+    sampled,
+    transcript,
+    ways,
+)
 from nanoschool.evals.stats import Estimate, paired_difference
 from nanoschool.types import Environment, HasGate, HasUnknowns
 
@@ -58,9 +67,8 @@ class Exam:
             if name in self.practised:
                 way = "chat" if self.converses else best_way(results["worlds"][name])
                 some = tasks[: self.pass_problems]
-                results["passk"][name] = pass_at(
-                    policy, env, some, way, self.attempts, self.max_tokens, self.seed
-                )
+                groups = sampled(policy, env, some, way, self.attempts, self.max_tokens, self.seed)
+                results["passk"][name] = pass_at(groups)
                 results["passk_format"][name] = way
             if isinstance(env, HasGate):
                 results["gate"] = reading_gate(policy, env, self.gate_books, self.seed)

@@ -96,21 +96,28 @@ def estimate(scores: Sequence[float], paid: Sequence[float]) -> dict:
     return bounded_mean(scores, min(values), max(values)).to_json()
 
 
-def pass_at(
+def sampled(
     policy: Policy,
     env: Environment,
     tasks: Sequence[Task],
     way: str,
     attempts: int,
-    max_tokens: int,
-    seed: int,
-) -> dict:
-    """pass@1 and pass@attempts at temperature 1, unbiased, with intervals over problems."""
+    max_tokens: int = 96,
+    seed: int = 0,
+    temperature: float = 1.0,
+) -> list[list[float]]:
+    """The rewards of `attempts` at each task."""
     trajectories = answers(
-        policy, env, tasks, way, samples=attempts, temperature=1.0, max_tokens=max_tokens, seed=seed
+        policy, env, tasks, way, samples=attempts, temperature=temperature, max_tokens=max_tokens, seed=seed
     )
     scores = rewards(trajectories)
-    counts = [sum(s >= 1.0 for s in scores[i : i + attempts]) for i in range(0, len(scores), attempts)]
+    return [scores[i : i + attempts] for i in range(0, len(scores), attempts)]
+
+
+def pass_at(groups: Sequence[Sequence[float]]) -> dict:
+    """pass@1 and pass@k of k attempts at each problem, unbiased, with intervals over problems."""
+    attempts = len(groups[0])
+    counts = [sum(score >= 1.0 for score in group) for group in groups]
     return {f"pass@{k}": mean_pass_at_k(counts, attempts, k).to_json() for k in sorted({1, attempts})}
 
 
