@@ -42,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(f"no command {args[0]!r}: {nearest(args[0], COMMANDS)} All: nanoschool --help")
         return COMMANDS[args[0]](args[1:])
     except UserError as error:
-        print(f"nanoschool: {error}", file=sys.stderr)
+        told = str(error)
+        print(told if told.startswith("nanoschool ") else f"nanoschool: {told}", file=sys.stderr)
         return USER_MISTAKE
     except KeyboardInterrupt:
         print("nanoschool: interrupted", file=sys.stderr)

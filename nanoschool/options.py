@@ -18,7 +18,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if near:
         return f"did you mean {near[0]}?"
-    return f"there are: {', '.join(known)}" if known else "there are none"
+    return f"there are: {', '.join(known)}." if known else "there are none."
 
 
 def parse(default: Any, args: Sequence[str], prog: str, description: str | None = None) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -20,6 +21,8 @@ from nanoschool.core import checkpoint
 from nanoschool.folder import Folder
 from nanoschool.settings import presets
 
+PREFIX = re.compile(r"nanoschool( [a-z]+)?( \S+)?: (?!nanoschool)")  # who speaks, once
+
 LINE = '{"text": "a line of text"}\n'
 
 
@@ -28,7 +31,7 @@ def refused(args: list[str], capfd: pytest.CaptureFixture[str]) -> str:
     capfd.readouterr()
     assert main(args) == 2
     err = capfd.readouterr().err
-    assert err.startswith("nanoschool: ") and err.endswith("\n") and err.count("\n") == 1, err
+    assert PREFIX.match(err) and err.endswith("\n") and err.count("\n") == 1, err
     return err
 
 
@@ -36,7 +39,7 @@ def refused_apart(args: list[str], trouble: forked.Trouble | None = None) -> str
     """The same, of a command that may have begun its work."""
     done = forked.command(args, trouble)
     assert done.status == 2, done
-    assert done.err.startswith("nanoschool: ") and done.err.count("\n") == 1, done.err
+    assert PREFIX.match(done.err) and done.err.count("\n") == 1, done.err
     return done.err
 
 

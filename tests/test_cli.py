@@ -15,6 +15,8 @@ from nanoschool import __version__
 from nanoschool.cli import COMMANDS, main
 from nanoschool.settings import load_settings, to_toml
 
+PREFIX = re.compile(r"nanoschool( [a-z]+)?( \S+)?: (?!nanoschool)")  # who speaks, once
+
 COMMAND = [sys.executable, "-m", "nanoschool"]
 
 
@@ -31,7 +33,7 @@ def mistake(args: list[str], capfd) -> str:
     assert main(args) == 2
     out, err = capfd.readouterr()
     assert out == ""
-    assert err.startswith("nanoschool: ") and err.endswith("\n") and err.count("\n") == 1
+    assert PREFIX.match(err) and err.endswith("\n") and err.count("\n") == 1
     return err
 
 
