@@ -19,6 +19,7 @@ from nanoschool.envs.rules import Rules, problem
 from nanoschool.evals.learned import learned_bits
 from nanoschool.lab import bandwidth
 from nanoschool.lab.bandwidth import Arm, Study
+from nanoschool.lab.study import once
 from nanoschool.ledger import Cost, Ledger
 from nanoschool.methods.base import Learner
 from nanoschool.methods.critique import Blame, blame, blamed_token, corrected, reviewed
@@ -334,7 +335,7 @@ def test_a_study_is_made_once_and_needs_a_start_that_reads(tmp_path, monkeypatch
     assert 0 <= course["points"][0]["bits"] <= 24 and same(weights(policy), weights(start))
     slept = study.sleep(study.nights["night"], start, 1)
     assert slept["after"]["flops"] > slept["before"]["flops"] == 0.0
-    assert study.once("x", lambda: {"a": 1}) == study.once("x", lambda: {"a": 2}) == {"a": 1}
+    assert once(study.out, "x", lambda: {"a": 1}) == once(study.out, "x", lambda: {"a": 2}) == {"a": 1}
 
 
 def test_bits_learned_are_none_at_chance_and_all_of_them_for_one_who_is_sure():

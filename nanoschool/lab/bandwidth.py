@@ -6,15 +6,14 @@ in after a habit: a short imitation of other rule-books, notes and writing notes
 seen a system message says nothing about notes by failing to read one.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from nanoschool.core import checkpoint
-from nanoschool.core.files import write_atomic
 from nanoschool.core.policy import Policy
 from nanoschool.envs.hidden import Hidden
 from nanoschool.envs.noted import Noted
@@ -22,7 +21,7 @@ from nanoschool.envs.rules import Rules
 from nanoschool.evals.learned import learned_bits
 from nanoschool.evals.measure import answers
 from nanoschool.lab.kept import kept
-from nanoschool.ledger import Ledger
+from nanoschool.lab.study import awake, once
 from nanoschool.methods.base import Learner, Method
 from nanoschool.methods.sft import SFT
 from nanoschool.methods.sleep import Sleep
@@ -57,7 +56,7 @@ class Study:
     def page(self, seeds: Sequence[int]) -> str:
         """The table, every number with its n; runs what has not been run. A seed is a rule and all draws."""
         start = self.start()
-        gate = self.once("gate", lambda: kept(start))
+        gate = once(self.out, "gate", lambda: kept(start))
         if gate["gate"] <= 0.99:
             raise UserError(
                 f"{self.out}: the start fails the reading gate ({gate['gate']:.4f}); take another --start"
@@ -66,9 +65,11 @@ class Study:
         slept: dict[str, list] = {name: [] for name in self.nights}
         for seed in seeds:  # whole seeds, so that a study broken off compares like with like
             for name, arm in self.arms.items():
-                learned[name].append(self.once(f"{name}-{seed}", lambda: self.learn(arm, start, seed)[1]))  # noqa: B023
+                course = partial(self.course, arm, start, seed)
+                learned[name].append(once(self.out, f"{name}-{seed}", course))
             for name, night in self.nights.items():
-                slept[name].append(self.once(f"sleep-{name}-{seed}", lambda: self.sleep(night, start, seed)))  # noqa: B023
+                asleep = partial(self.sleep, night, start, seed)
+                slept[name].append(once(self.out, f"sleep-{name}-{seed}", asleep))
         lines = [f"start: {said(gate)}", "", HEAD]
         lines += [line(name, arm.episodes, learned[name]) for name, arm in self.arms.items()]
         for name, runs in slept.items():
@@ -98,6 +99,9 @@ class Study:
             )
         policy.model.load_state_dict(checkpoint.read(path).weights, strict=not policy.model.config.tied)
         return policy
+
+    def course(self, arm: Arm, start: Policy, seed: int) -> dict[str, Any]:
+        return self.learn(arm, start, seed)[1]
 
     def learn(self, arm: Arm, start: Policy, seed: int) -> tuple[Policy, dict[str, Any]]:
         """A copy of `start` that was taught by an arm; and its course: a point a look, and the episodes until it recalled
@@ -136,12 +140,6 @@ class Study:
                 points.append(look(policy, hidden))
         return {"points": points, "before": before, "after": points[-1] | kept(policy)}
 
-    def once(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        path = self.out / f"{name.replace(' ', '_')}.json"
-        if not path.exists():
-            write_atomic(path, json.dumps(make()).encode())
-        return json.loads(path.read_text())
-
 
 KEPT = ("bits", "recall", "book", "notes", "gate")
 HEAD = "arm: recalled of seeds, episodes until then (median, censored at the limit), bits of 24 and FLOPs at the end"
@@ -161,14 +159,6 @@ def line(name: str, limit: int, runs: Sequence[Mapping[str, Any]]) -> str:
 
 def said(numbers: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.3f}" for name, value in numbers.items())
-
-
-def awake(policy: Policy) -> Policy:
-    """A copy that can be trained, with a ledger of its own."""
-    twin = policy.snapshot()
-    twin.model.requires_grad_(True)
-    twin.ledger = Ledger()
-    return twin
 
 
 def learner_in(policy: Policy, env: Environment | None, seed: int) -> Learner:
