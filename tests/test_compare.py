@@ -272,6 +272,13 @@ def test_everything_is_told(compared):
     assert page.count("<svg") == 4 and not re.search(r"<script|src=|@import|url\(http", page)
     assert found["verdict"]["words"] in done.out and done.out.splitlines()[-1] == str(root / "compare.html")
     assert not list(root.glob("cells/trial/*/checkpoints"))
+    text = (root / "compare.md").read_text()
+    assert found["verdict"]["words"] in text and text.count("\n| start") == 2, (
+        "what it can do, here and elsewhere"
+    )
+    for name, arm in arms.items():
+        line = next(line for line in text.splitlines() if line.startswith(f"| {name} ({arm['kind']}) |"))
+        assert f"| {arm['test']['mean']:.3f} [" in line and f"| {arm['lr']:g} |" in line
 
 
 def test_every_arm_starts_with_the_same_problems_and_the_same_draws(compared):

@@ -9,20 +9,24 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from nanoschool.report import contests, replaced
+from nanoschool.report.compared_text import markdown
 from nanoschool.report.node import read_object
 from nanoschool.report.sheet import SHEET
 from nanoschool.report.style import RC, svg, theme
 from nanoschool.report.tables import row, table
 from nanoschool.types import UserError
 
-OUTCOME, PAGE = "compare.json", "compare.html"
+OUTCOME, PAGE, TEXT = "compare.json", "compare.html", "compare.md"
 UNITS = ("flops", "rollouts", "tokens", "bits")
 
 Told = Mapping[str, Any]
 
 
 def write(folder: Path) -> Path:
-    """Write `folder`/compare.html and return its path. Raises UserError where there is no whole compare.json, or no room."""
+    """Write `folder`/compare.html and .md, and return the page's path.
+
+    Raises UserError where there is no whole compare.json, or no room.
+    """
     missing: list[str] = []
     told = read_object(folder / OUTCOME, missing).data
     if missing:
@@ -37,6 +41,7 @@ def write(folder: Path) -> Path:
         f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
     replaced(folder / PAGE, page)
+    replaced(folder / TEXT, markdown(told))
     return folder / PAGE
 
 

@@ -1,0 +1,101 @@
+"""A comparison in Markdown, for a repository to show: compare.json in, the verdict and two tables out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Told = Mapping[str, Any]
+START = "start"
+
+
+def markdown(told: Told) -> str:
+    """Every arm's score, what it is above the start, its pass@k, distance, cost; and what was forgotten elsewhere."""
+    plan, bill = told["comparison"], told["bill"]
+    command = f"nanoschool compare {' '.join(plan['methods'])} --env {plan['env']} --from {plan['start']}"
+    command += f" --budget {plan['budget']} --seeds {plan['seeds']}"
+    hours = sum(bill["seconds"].values()) / 3600
+    lines = [
+        f"# {plan['env']} from {plan['start']}, {plan['budget']} for each arm and seed",
+        "",
+        f"`{command}`: {hours:.1f} hours of processes in all, one thread each, learning rates and evaluation included.",
+        "",
+        f"**{told['verdict']['words']}.**",
+        "",
+        f"Greedy reward on {plan['problems']} test problems, read once, mean over {plan['seeds']} seeds with its 95 % interval "
+        f"(hierarchical bootstrap); differences are paired by problem, p is Holm's over the family of {told['verdict']['family']} "
+        f"pairs; pass@k of {plan['attempts']} attempts at {plan['pass_problems']} problems. The checkpoint and one of three "
+        f"learning rates are chosen on dev ({plan['dev']} problems).",
+        "",
+        *_arms(told),
+        "",
+        *_elsewhere(told),
+    ]
+    lines += [f"Without {name}: {reason}." for name, reason in told["absent"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def _arms(told: Told) -> list[str]:
+    attempts = str(told["comparison"]["attempts"])
+    head = [
+        "arm",
+        "test",
+        "less the start",
+        "p",
+        "pass@1",
+        f"pass@{attempts}",
+        "KL a reply",
+        "lr",
+        "rollouts",
+        "s a seed",
+    ]
+    rows = []
+    for name, arm in sorted(told["arms"].items(), key=lambda item: -item[1]["test"]["mean"]):
+        gain = next(
+            (pair for pair in told["pairs"] if (pair["before"], pair["after"]) == (START, name)), None
+        )
+        passk, cost = arm.get("passk"), arm.get("cost")
+        rows.append(
+            [
+                f"{name} ({arm['kind']})",
+                _interval(arm["test"]),
+                _interval(gain["difference"], "+") if gain else "",
+                f"{gain['p_holm']:.2g}" if gain else "",
+                f"{passk['1']['mean']:.3f}" if passk else "",
+                f"{passk[attempts]['mean']:.3f}" if passk else "",
+                f"{arm['distance']['sequence']['mean']:.2f}" if "distance" in arm else "",
+                f"{arm['lr']:g}" if arm.get("lr") else "",
+                f"{cost['rollouts']:,.0f}" if cost else "",
+                f"{arm['seconds']:.0f}" if "seconds" in arm else "",
+            ]
+        )
+    return _table(head, rows)
+
+
+def _elsewhere(told: Told) -> list[str]:
+    found = {name: arm["elsewhere"] for name, arm in told["arms"].items() if arm.get("elsewhere")}
+    worlds = list(next(iter(found.values()), {}))
+    if not worlds:
+        return []
+    one = next(iter(found.values()))
+    rows = [[START, *(f"{one[world]['before']['mean']:.3f}" for world in worlds)]]
+    for name, changes in found.items():
+        cells = []
+        for world in worlds:
+            change = changes[world]["difference"]
+            sure = change["low"] > 0 or change["high"] < 0
+            cells.append(f"**{change['mean']:+.3f}**" if sure else f"{change['mean']:+.3f}")
+        rows.append([name, *cells])
+    n = f"n = {told['comparison']['seeds']} × {told['comparison']['elsewhere']}"
+    return [
+        f"What changed elsewhere ({n}; bold where the 95 % interval leaves out 0):",
+        "",
+        *_table(["", *worlds], rows),
+        "",
+    ]
+
+
+def _interval(told: Told, sign: str = "") -> str:
+    return f"{told['mean']:{sign}.3f} [{told['low']:.3f}, {told['high']:.3f}]"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
