@@ -20,10 +20,10 @@ def markdown(told: Told) -> str:
         "",
         f"**{told['verdict']['words']}.**",
         "",
-        f"Greedy reward on {plan['problems']} test problems, read once, mean over {plan['seeds']} seeds with its 95 % interval "
-        f"(hierarchical bootstrap); differences are paired by problem, p is Holm's over the family of {told['verdict']['family']} "
-        f"pairs; pass@k of {plan['attempts']} attempts at {plan['pass_problems']} problems. The checkpoint and one of three "
-        f"learning rates are chosen on dev ({plan['dev']} problems).",
+        f"Greedy reward on {plan['problems']} test problems, read once, mean over {plan['seeds']} seeds with its 95 % "
+        "interval (hierarchical bootstrap); differences are paired by problem, p is Holm's over the family of "
+        f"{told['verdict']['family']} pairs; pass@k of {plan['attempts']} attempts at {plan['pass_problems']} problems. "
+        f"The checkpoint and one of three learning rates are chosen on dev ({plan['dev']} problems).",
         "",
         *_arms(told),
         "",
