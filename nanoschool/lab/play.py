@@ -6,6 +6,7 @@ one of its guesses shows the form of a reply before the first.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from random import Random
 
 from nanoschool.lab.scripted import Speaker, against, perform
@@ -28,7 +29,7 @@ def play(
     `lines` are what the person types, `say` shows a line. Raises UserError for a seat that the world does not have.
     """
     earned: list[float] = []
-    try:
+    with suppress(Left):  # who goes keeps what was earned
         for number, task in enumerate(tasks, start=1):
             say(f"--- {env.name} {number}")
             person = _person(env, task, lines, say, first=number == 1)
@@ -45,8 +46,6 @@ def play(
                 say(f"feedback: {outcome.feedback}")
             if outcome.info:
                 say(", ".join(f"{key} {value}" for key, value in outcome.info.items()))
-    except Left:
-        pass
     if earned:
         say(f"mean reward {sum(earned) / len(earned):.3f} (n = {len(earned)})")
     return earned
