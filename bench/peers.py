@@ -1,4 +1,4 @@
-"""peers: nanoschool's speed beside transformers', in one run: `pip install -e .[bench] && python bench/peers.py`.
+"""peers: nanoschool's speed beside transformers' and TRL's, in one run: `pip install -e .[bench] && python bench/peers.py`.
 
 A Markdown table, a row at a time, for RESULTS.md.
 """
@@ -12,13 +12,14 @@ from pathlib import Path
 
 import torch
 import transformers
+import trl
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench import sampling, training
+from bench import grpo, sampling, training
 from bench.duel import table
 
-PARTS = {"sampling": sampling.duels, "training": training.duels}
+PARTS = {"sampling": sampling.duels, "training": training.duels, "grpo": grpo.duels}
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
@@ -40,7 +41,8 @@ def main() -> None:
         asked.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     torch.set_num_threads(options.threads)
     processor = f"{platform.processor() or platform.machine()} ({torch.backends.cpu.get_cpu_capability()})"
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}"
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}, "
+    versions += f"transformers {transformers.__version__}, TRL {trl.__version__}"
     print(f"{date.today()}, {processor}, {options.threads} threads, {options.clock} clock, {versions}\n")
     for name in options.parts:
         table(PARTS[name](), options.rounds, CLOCKS[options.clock], lambda line: print(line, flush=True))
