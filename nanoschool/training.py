@@ -31,26 +31,22 @@ class Training:
     start: Annotated[str, arg(name="from")] = ""  # RUN, RUN:STAGE, or a folder of Qwen3 or Llama weights
     budget: str = ""  # flops=… | rollouts=… | seconds=… | tokens=… | bits=…
     env: str = ""  # the world: a name, ./mine.py, a file of questions, rg:…, ta:…, gym:…, openenv:…, vf:…
-    data: Path | None = (
-        None  # a .jsonl of comparisons, judged replies or conversations, in place of a world's
-    )
+    # a .jsonl of comparisons, judged replies or conversations, in place of a world's
+    data: Path | None = None
     teacher: str = ""  # RUN or RUN:STAGE that is imitated, where the method has a teacher
     reward: str = ""  # FILE.py:FUNCTION that pays while practising, in place of the world; dev and test stay the world's
-    reward_model: str = (
-        ""  # RUN, RUN:STAGE or a checkpoint whose reward model pays in place of the world (RLHF)
-    )
+    # RUN, RUN:STAGE or a checkpoint whose reward model pays in place of the world (RLHF)
+    reward_model: str = ""
     pessimism: float = 0.0  # of an ensemble: its members' mean, less so many of their standard deviations
-    lora: int = (
-        0  # rank of adapters that are trained in place of all weights; try ten times the learning rate
-    )
+    # rank of adapters that are trained in place of all weights; try ten times the learning rate
+    lora: int = 0
     lora_alpha: float = Lora.alpha  # what they add is scaled by alpha / rank
     lora_matrices: tuple[str, ...] = Lora.matrices  # of every layer, that have one
     name: str = ""  # of the run's folder; METHOD-ENV unless given
     runs_dir: Path = Path("runs")  # where run folders are
     seed: int = 1  # of everything that is drawn
-    context: int = (
-        0  # tokens that it can see at once; 0: as many as its start, 2,048 of somebody else's weights
-    )
+    # tokens that it can see at once; 0: as many as its start, 2,048 of somebody else's weights
+    context: int = 0
     check: int = 10  # steps between looks at the dev split
     save: int = 10  # steps between checkpoints
     device: str = "auto"  # auto, cpu, cuda or mps

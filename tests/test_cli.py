@@ -67,6 +67,17 @@ def test_every_command_has_help(command, capsys):
     assert f"usage: nanoschool {command}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", ["compare", "xray", "eval x", "chat x", "train rloo"])
+def test_every_flag_says_what_it_is(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "110")  # one column of boxes
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+    shown = re.sub(r"[│╭╰─╮╯]+|\n", " ", capsys.readouterr().out.partition("method options")[0])
+    flags = re.split(r" (?=--?[a-z])", shown)[1:]
+    bare = [flag for flag in flags if re.fullmatch(r"--[a-z-]+ [^a-z]*\(default: .*\) *", flag)]
+    assert len(flags) > 5 and not bare
+
+
 def test_no_command_is_help_and_version_is_said(capsys):
     assert main([]) == 0
     assert "Commands" in capsys.readouterr().out

@@ -25,9 +25,8 @@ LEAST = {"problems": 3, "samples": 2, "forks": 2, "max_tokens": 1, "critic_steps
 class XRay:
     """One lucky attempt under every method, token by token, beside the true advantage; and each method's marks over many."""
 
-    start: Annotated[str, arg(name="from")] = (
-        ""  # whose attempts: RUN, RUN:STAGE, or a folder of Qwen3 or Llama weights
-    )
+    # whose attempts: RUN, RUN:STAGE, or a folder of Qwen3 or Llama weights
+    start: Annotated[str, arg(name="from")] = ""
     env: str = "steps"  # a world whose replies have steps
     methods: tuple[str, ...] = ()  # all that learn from attempts, unless given
     teacher: str = ""  # as --from, for methods that need one
@@ -35,7 +34,7 @@ class XRay:
     samples: int = 8  # attempts at each: the group
     forks: int = 200  # rollouts from the start of every step: what the truth's error comes from
     least: float = 0.05  # a step whose advantage is within ± this made no difference
-    temperature: float = 1.0
+    temperature: float = 1.0  # of the attempts
     max_tokens: int = 96  # of a reply
     critic_steps: int = 10  # that a critic is fitted for beforehand
     seed: int = 1  # of the problems, the attempts and the forks

@@ -36,15 +36,14 @@ class Comparison:
     env: str = ""  # the world, as in `train`
     budget: str = ""  # of each arm and seed: flops=… | rollouts=… | tokens=… | bits=… | seconds=…
     seeds: int = 5  # of training, for each arm
-    lrs: tuple[
-        float, ...
-    ] = ()  # the three learning rates to try, of every arm; a third, once and thrice its own unless given
+    # the three learning rates to try, of every arm; a third, once and thrice its own unless given
+    lrs: tuple[float, ...] = ()
     trial_share: float = 0.25  # of the budget, for each learning rate tried (one seed, chosen on dev)
     looks: int = 6  # at dev, at even shares of the budget; the best one's weights sit the test
     dev: int = 100  # problems a look
     problems: int = 200  # of the test, answered greedily
     attempts: int = 16  # at each of `pass_problems` test problems, for pass@k and the distance from the start
-    pass_problems: int = 50
+    pass_problems: int = 50  # of the test, answered `attempts` times
     elsewhere: int = 60  # test problems of each other world, for what is forgotten
     max_tokens: int = 96  # of a reply, in practice and on the test, of every arm
     device: str = "auto"  # auto, cpu, cuda or mps
