@@ -3,7 +3,7 @@
 import json
 import re
 import signal
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import forked
@@ -15,15 +15,17 @@ from tiny import Calculator, scored, tiny, trajectories
 from nanoschool.cli import main
 from nanoschool.core.batch import Batch
 from nanoschool.core.chat import render
+from nanoschool.envs.chain import Chain
 from nanoschool.evals.distance import distance
 from nanoschool.lab.cells import Cell, carry_out
 from nanoschool.lab.compare import best_rate, most_spent
-from nanoschool.lab.comparison import APART, Arm, planned
+from nanoschool.lab.comparison import APART, Arm, Comparison, planned
+from nanoschool.lab.measured import measure, measure_start
 from nanoschool.lab.sampling import bought, likeliest, vote
 from nanoschool.lab.verdict import pairs, verdict
 from nanoschool.progress import Silent
 from nanoschool.rollout import rollout
-from nanoschool.types import Message, Trajectory, UserError
+from nanoschool.types import Ask, Episode, Message, Outcome, Task, Trajectory, UserError
 
 rng = np.random.default_rng(0)
 HARD = rng.random(60)  # how easy each of 60 problems is
@@ -334,3 +336,23 @@ def test_a_finished_comparison_is_only_told_again(compared):
     before = (root / "compare.json").read_bytes()
     assert forked.command(args).out.splitlines()[-8:] == done.out.splitlines()[-8:]
     assert (root / "compare.json").read_bytes() == before
+
+
+@dataclass(frozen=True)
+class Easier(Chain):
+    """Whoever is asked in raw text is right."""
+
+    def complete(self, task: Task, format: str) -> Episode:
+        yield Ask("go on", role="text", max_tokens=1)
+        return Outcome((1.0,))
+
+
+def test_elsewhere_a_start_that_converses_is_asked_as_the_trained_are():
+    """Who did not change has forgotten nothing, though another way of asking may suit it better."""
+    worlds = {"digit": Calculator(), "chain": Easier()}
+    c = Comparison(env="digit", dev=4, problems=4, attempts=2, pass_problems=2, elsewhere=3, max_tokens=4)
+    policy = tiny(context=96)
+    asked = [measure_start(policy, worlds, list(worlds), c, converses) for converses in (True, False)]
+    after = measure(policy, policy.snapshot(), worlds, list(worlds), c)
+    assert asked[0]["elsewhere"] == after["elsewhere"] == {"chain": [0.0] * 3}
+    assert asked[1]["elsewhere"] == {"chain": [1.0] * 3}, "who has only read answers in its text"

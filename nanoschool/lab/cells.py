@@ -86,9 +86,8 @@ def start(comparison: Comparison, cell: Cell, folder: Folder, show: train.Show) 
     ledger = Ledger()
     plan = settings(comparison, cell.method)
     policy = begun(plan, comparison.device, ledger)
-    return measure_start(policy, plan.worlds, plan.evaluation.worlds, comparison) | {
-        "spent": ledger.to_json()
-    }
+    found = measure_start(policy, plan.worlds, plan.evaluation.worlds, comparison, plan.start.converses)
+    return found | {"spent": ledger.to_json()}
 
 
 def sampling(comparison: Comparison, cell: Cell, folder: Folder, show: train.Show) -> dict[str, Any]:

@@ -33,14 +33,17 @@ def measure(
 
 
 def measure_start(
-    policy: Policy, worlds: Worlds, evaluated: Sequence[str], comparison: Comparison
+    policy: Policy, worlds: Worlds, evaluated: Sequence[str], comparison: Comparison, converses: bool
 ) -> dict[str, Any]:
-    """Of the start, each world asked in the way that dev says it answers best, for the trained are to be held against that.
+    """Of the start, asked in the way that dev says it answers best, for the trained are to be held against that.
 
-    `attempt_flops` is what one sampled attempt at a test problem costs.
+    Elsewhere it is asked in chat, as the trained are, so that what is forgotten is no other way of asking; in the best way
+    where it has only read, and answers nothing in chat. `attempt_flops` is what one sampled attempt at a test problem costs.
     """
     c = comparison
-    best = {name: best_way(policy, worlds[name], c) for name in dict.fromkeys([c.env, *evaluated])}
+    elsewhere = [name for name in evaluated if name != c.env]
+    best = {c.env: best_way(policy, worlds[c.env], c)}
+    best |= {name: CHAT if converses else best_way(policy, worlds[name], c) for name in elsewhere}
     before = policy.ledger.total("attempts").flops
     found = _of_world(policy, worlds[c.env], best[c.env], c)
     sampled = found.pop("sampled")
@@ -48,9 +51,7 @@ def measure_start(
     return found | {
         "way": best[c.env],
         "attempt_flops": cost,
-        "elsewhere": {
-            name: _rewards(policy, worlds[name], best[name], c.elsewhere, c) for name in best if name != c.env
-        },
+        "elsewhere": {name: _rewards(policy, worlds[name], best[name], c.elsewhere, c) for name in elsewhere},
     }
 
 

@@ -179,7 +179,7 @@ def _elsewhere(told: Told) -> Iterator[str]:
     yield "<h2>What was forgotten elsewhere</h2>"
     yield (
         f"<p>Change of the greedy reward in the start's other worlds; n = {one['seeds']} seeds × {one['problems']} problems "
-        f"each. The start is asked in the way that it answers best, the arms in chat.</p>"
+        f"each, asked in chat; of a start that has only read, in the way that it answers best.</p>"
     )
     before = next(iter(arms.values()))
     rows = [row(["start", *(_cell(before[world]["before"]) for world in worlds)])]
