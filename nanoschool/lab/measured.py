@@ -48,6 +48,8 @@ def measure_start(
     found = _of_world(policy, worlds[c.env], best[c.env], c)
     sampled = found.pop("sampled")
     cost = (policy.ledger.total("attempts").flops - before) / len(sampled)
+    if best[c.env] != CHAT:  # as the trained are asked: what they gain by it may be a way of answering
+        found["chat"] = _rewards(policy, worlds[c.env], CHAT, c.problems, c)
     return found | {
         "way": best[c.env],
         "attempt_flops": cost,

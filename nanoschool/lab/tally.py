@@ -18,6 +18,7 @@ from nanoschool.methods import describe
 from nanoschool.training import STAGE
 
 START = "start"
+IN_CHAT = "start in chat"
 
 Results = Sequence[Mapping[str, Any]]
 
@@ -30,10 +31,17 @@ def tally(
     sampled = [one for one in results if one["kind"] == "sampling"]
     seeds = comparison.seeds
     rewards: dict[str, list[list[float]]] = {START: [start["rewards"]] * seeds}
+    if "chat" in start:
+        rewards[IN_CHAT] = [start["chat"]] * seeds
     k = sampled[0]["attempts"]
     for rule in RULES:
         rewards[f"{rule}@{k}"] = [one[rule] for one in sampled]
     every = {START: _start(comparison, start)}
+    if "chat" in start:
+        every[IN_CHAT] = {
+            "kind": "baseline",
+            "about": "the start without training, asked in chat as the arms are",
+        }
     every |= {f"{rule}@{k}": _sampled(rule, k, sampled) for rule in RULES}
     for arm in arms:
         trained = [one for one in results if one["kind"] == "arm" and one["method"] == arm.method]

@@ -38,7 +38,7 @@ def _arms(told: Told) -> list[str]:
     head = [
         "arm",
         "test",
-        "less the start",
+        "less the start at its best",
         "p",
         "pass@1",
         f"pass@{attempts}",
