@@ -275,9 +275,10 @@ def test_everything_is_told(compared):
     assert found["verdict"]["words"] in done.out and done.out.splitlines()[-1] == str(root / "compare.html")
     assert not list(root.glob("cells/trial/*/checkpoints"))
     text = (root / "compare.md").read_text()
-    assert found["verdict"]["words"] in text and text.count("\n| start") == 2, (
-        "what it can do, here and elsewhere"
-    )
+    assert (
+        found["verdict"]["words"] in text
+        and text.count("\n| start (baseline)") == text.count("\n| start |") == 1
+    ), "what it can do, here and elsewhere"
     for name, arm in arms.items():
         line = next(line for line in text.splitlines() if line.startswith(f"| {name} ({arm['kind']}) |"))
         assert f"| {arm['test']['mean']:.3f} [" in line and f"| {arm['lr']:g} |" in line
@@ -356,3 +357,5 @@ def test_elsewhere_a_start_that_converses_is_asked_as_the_trained_are():
     after = measure(policy, policy.snapshot(), worlds, list(worlds), c)
     assert asked[0]["elsewhere"] == after["elsewhere"] == {"chain": [0.0] * 3}
     assert asked[1]["elsewhere"] == {"chain": [1.0] * 3}, "who has only read answers in its text"
+    there = measure_start(policy, worlds, [], replace(c, env="chain"), converses=True)
+    assert there["way"] != "chat" and there["rewards"] == [1.0] * 4 and there["chat"] == [0.0] * 4

@@ -36,7 +36,7 @@ def tally(
     k = sampled[0]["attempts"]
     for rule in RULES:
         rewards[f"{rule}@{k}"] = [one[rule] for one in sampled]
-    every = {START: _start(comparison, start)}
+    every: dict[str, dict[str, Any]] = {START: _start(comparison, start)}
     if "chat" in start:
         every[IN_CHAT] = {
             "kind": "baseline",
