@@ -153,11 +153,12 @@ class School:
 
     def _start(self) -> None:
         """What the start can do, before anything is changed."""
-        first = next(iter(self.settings.stages))
+        first, prompt = next(iter(self.settings.stages)), self.policy.prompt
         learner = self._learner(first, resumed=False)
         self.settings.stages[first].method.begin(
             learner
         )  # what it measures of itself needs all that it learns with
+        self.policy.prompt = prompt  # sleep begins by putting the notes away
         self.examiner.exam(START, learner)
         self.policy.optimizer = None
         self.at.done, self.at.spent, self.at.lengths = True, self.ledger.to_json(), self.folder.lengths()

@@ -18,6 +18,7 @@ from nanoschool.envs.facts import Facts
 from nanoschool.ledger import Budget, Cost
 from nanoschool.methods.base import Learner, Method, trapezoid
 from nanoschool.methods.grpo import GRPO
+from nanoschool.methods.held import Held
 from nanoschool.methods.material import demonstrations, trained
 from nanoschool.methods.practice import Practice
 from nanoschool.methods.rloo import RLOO
@@ -236,6 +237,15 @@ CRITIC_FREE = [  # one number an attempt, from rewards alone; test_methods_steps
     if issubclass(methods.load(name), Practice)
     and methods.load(name).credit in (Practice.credit, RLOO.credit)
 ]
+
+
+@pytest.mark.parametrize("name", [n for n in methods.describe() if issubclass(methods.load(n), Held)])
+def test_what_holds_at_nothing_neither_keeps_a_reference_nor_pays_one(name: str) -> None:
+    assert small(name, kl=0.1).needs_reference
+    learner = learner_of(small(name, kl=0.0))
+    assert learner.reference is None
+    small(name, kl=0.0).step(learner)
+    assert not any("reference" in account for account in learner.policy.ledger.to_json())
 
 
 @pytest.mark.parametrize("name", CRITIC_FREE)

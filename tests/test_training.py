@@ -12,6 +12,7 @@ import pytest
 from nanoschool import methods
 from nanoschool.methods.comparisons import Comparisons
 from nanoschool.settings import differences, load_run
+from nanoschool.start import open_start
 from nanoschool.training import training
 from nanoschool.types import UserError
 
@@ -198,9 +199,36 @@ def test_the_run_of_another_start_is_not_gone_on_with(whole: tuple[Path, forked.
         training("rloo", [*ARGS[2:], "--name", "a/b", "--runs-dir", str(run.parent)])
 
 
-AFTER_NOTES = {"sleep"}  # it starts from notes in the prompt, and there are none here
+@pytest.fixture(scope="module")
+def noted(runs: Path) -> Path:
+    """A start whose prompt holds notes."""
+    args = ["train", "notes_oracle", "--env", "hidden", "--from", "nano:sft", "--budget", "rollouts=2"]
+    sizes = ["--method.problems", "2", "--method.max-tokens", "12", "--name", "noted", "--threads", "1"]
+    done = forked.command([*args, *LITTLE.split(), *sizes, "--runs-dir", str(runs)])
+    assert done.status == 0, done.err
+    return runs / "noted"
+
+
+SLEEP = ["train", "sleep", "--env", "hidden", "--budget", "rollouts=8", "--check", "1", "--threads", "1"]
+SLEEP += [*LITTLE.split(), "--method.problems", "2", "--method.max-tokens", "12", "--method.replay", "2"]
+
+
+def test_sleep_starts_with_the_notes_and_ends_without(noted: Path) -> None:
+    done = forked.command([*SLEEP, "--from", "noted", "--runs-dir", str(noted.parent)])
+    assert done.status == 0, done.err
+    run = noted.parent / "sleep-hidden"
+    prompts = {stage: open_start(f"{run}:{stage}").prompt for stage in ("start", "train")}
+    assert prompts == {"start": open_start(f"{noted}:train").prompt, "train": ""} and prompts["start"]
+
+
+def test_who_has_no_notes_cannot_sleep_and_no_exam_is_held(runs: Path) -> None:
+    done = forked.command([*SLEEP, "--from", "nano:sft", "--name", "awake", "--runs-dir", str(runs)])
+    assert done.status == 2 and "the prompt holds no notes" in done.err and "the test split" not in done.out
+
+
+AFTER_NOTES = {"sleep"}  # it starts from notes in the prompt
 OF_REVIEWS = {
-    *("notes", "notes_oracle", "gepa", "process_grpo"),
+    *("notes", "notes_oracle", "gepa", "process_grpo", "sleep"),
     *("review_imitation", "review_pairs", "review_reward"),
 }
 SIZES = {"problems": 3, "samples": 4, "max_tokens": 12, "pairs": 4, "rows": 4, "forks": 2, "replay": 2}
@@ -208,8 +236,10 @@ SIZES = {"problems": 3, "samples": 4, "max_tokens": 12, "pairs": 4, "rows": 4, "
 
 @pytest.mark.soak
 @pytest.mark.identities
-@pytest.mark.parametrize("name", [name for name in methods.describe() if name not in AFTER_NOTES])
-def test_each_method_killed_goes_on_to_the_same_bits(name: str, runs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", methods.describe())
+def test_each_method_killed_goes_on_to_the_same_bits(
+    name: str, runs: Path, noted: Path, tmp_path: Path
+) -> None:
     """Killed at a quarter, a half and three quarters of what it does to its folder."""
     kind = methods.load(name)
     if name == "gepa":
@@ -230,7 +260,7 @@ def test_each_method_killed_goes_on_to_the_same_bits(name: str, runs: Path, tmp_
         "--threads",
         "1",
         "--from",
-        str(runs / "nano") + ":sft",
+        str(noted if name in AFTER_NOTES else runs / "nano:sft"),
         "--name",
         "it",
     ]

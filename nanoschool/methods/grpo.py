@@ -7,43 +7,40 @@ the KL term and do not count in Eq. 3's mean; the old policy's log-probabilities
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 
 from nanoschool.core.batch import Batch, Totals
 from nanoschool.credit import by_group, clipped, group_normalised, kl_k3, ratio, sequence_mean_of_token_means
 from nanoschool.methods.base import Learner, require
+from nanoschool.methods.held import Held
 from nanoschool.methods.reuse import Reuse
 from nanoschool.types import Trajectory
 
 
 @dataclass(frozen=True)
-class GRPO(Reuse):
-    needs_reference: ClassVar[bool] = True
-
+class GRPO(Held, Reuse):
     clip: float = 0.2
     kl: float = 0.04  # beta, on the k3 estimate against the stage's first weights
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for setting in ("clip", "kl"):
-            value = getattr(self, setting)
-            require(value >= 0, self, f"{setting}={value} must be 0 or more")
+        require(self.clip >= 0, self, f"clip={self.clip} must be 0 or more")
 
     def advantages(self, trajectories: list[Trajectory]) -> list[float]:
         """A_i = (R_i − mean) / (std + 1e-6) over the group."""
         return by_group([t.group for t in trajectories], [t.rewards for t in trajectories], group_normalised)
 
     def assemble(self, learner: Learner, useful: list[Trajectory], kept: list[Trajectory]) -> Batch:
-        reference, batch = learner.reference, super().assemble(learner, useful, kept)
-        assert reference is not None, "the learner keeps a reference where the method needs one"
-        with learner.policy.ledger.account("reference"):
-            batch.extra["reference"] = reference.logprobs(batch).cpu()
+        batch = super().assemble(learner, useful, kept)
+        if self.kl:
+            batch.extra["reference"] = self.reference_logprobs(learner, batch)
         return batch
 
     def objective(self, logprobs_BT: Tensor, batch: Batch) -> Tensor:
         surrogate = clipped(ratio(logprobs_BT, batch.logprobs), batch.weights, self.clip, self.clip)
+        if not self.kl:
+            return surrogate
         return surrogate + self.kl * kl_k3(logprobs_BT, batch.extra["reference"])
 
     def aggregate(self, loss_BT: Tensor, batch: Batch, totals: Totals) -> Tensor:

@@ -9,7 +9,6 @@ are no steps. The ledger has `critic` and `reference` in accounts of their own.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,15 +16,14 @@ from torch import Tensor
 from nanoschool.core.batch import Batch, Totals
 from nanoschool.core.critic import Critic
 from nanoschool.methods.base import Learner, require, trapezoid
+from nanoschool.methods.held import Held
 from nanoschool.methods.surrogate import Surrogate
 from nanoschool.stepwise import clipped_value, gae
 from nanoschool.types import Trajectory
 
 
 @dataclass(frozen=True)
-class PPO(Surrogate):
-    needs_reference: ClassVar[bool] = True
-
+class PPO(Held, Surrogate):
     epochs: int = 2
     minibatches: int = 2
     kl: float = 0.01  # beta, on the k1 estimate
@@ -39,9 +37,7 @@ class PPO(Surrogate):
         for setting in ("gamma", "lam"):
             value = getattr(self, setting)
             require(0 <= value <= 1, self, f"{setting}={value} must be from 0 to 1")
-        for setting in ("kl", "value_clip"):
-            value = getattr(self, setting)
-            require(value >= 0, self, f"{setting}={value} must be 0 or more")
+        require(self.value_clip >= 0, self, f"value_clip={self.value_clip} must be 0 or more")
         require(self.critic_lr > 0, self, f"critic_lr={self.critic_lr} must be above 0")
 
     def begin(self, learner: Learner) -> None:
@@ -50,17 +46,15 @@ class PPO(Surrogate):
         learner.policy.optimizer.beside["critic"] = Critic(learner.policy, self.critic_lr, self.beta2)
 
     def worth(self, learner: Learner, trajectories: list[Trajectory]) -> Sequence[Sequence[float]]:
-        reference, ledger, batch = learner.reference, learner.policy.ledger, Batch.of(trajectories)
-        assert reference is not None, "the learner keeps a reference where the method needs one"
-        with ledger.account("reference"):
-            reference_BT = reference.logprobs(batch).cpu()
-        with ledger.account("critic"):
+        batch = Batch.of(trajectories)
+        k1_BT = self.k1(learner, batch)
+        with learner.policy.ledger.account("critic"):
             values_BT = critic_of(learner).values(batch)
         worth = []
         for i, t in enumerate(trajectories):
             n, last = len(t.tokens), max(j for j, sampled in enumerate(t.mask) if sampled)
             values = values_BT[i, :n].tolist()
-            rewards = (-self.kl * (batch.logprobs[i, :n] - reference_BT[i, :n])).tolist()  # k1
+            rewards = (-self.kl * k1_BT[i, :n]).tolist()
             rewards[last] += t.rewards
             advantages = gae(rewards, values, t.mask, self.gamma, self.lam)
             t.extra["value"] = values

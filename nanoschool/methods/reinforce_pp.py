@@ -7,14 +7,13 @@ that term alone would be as loud as a reward); an attempt that the world does no
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from nanoschool.core.batch import Batch
 from nanoschool.credit import clipped, ratio
 from nanoschool.methods.base import Learner, require
+from nanoschool.methods.held import Held
 from nanoschool.methods.practice import measures
 from nanoschool.methods.reuse import Reuse
 from nanoschool.stepwise import gae, whitened
@@ -22,24 +21,21 @@ from nanoschool.types import Trajectory
 
 
 @dataclass(frozen=True)
-class ReinforcePP(Reuse):
-    needs_reference: ClassVar[bool] = True
-
+class ReinforcePP(Held, Reuse):
     clip: float = 0.2
     kl: float = 0.01  # beta, on the k1 estimate against the stage's first weights, in the reward
     gamma: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for setting in ("clip", "kl"):
-            value = getattr(self, setting)
-            require(value >= 0, self, f"{setting}={value} must be 0 or more")
+        require(self.clip >= 0, self, f"clip={self.clip} must be 0 or more")
         require(0 <= self.gamma <= 1, self, f"gamma={self.gamma} must be from 0 to 1")
 
     def credit(self, learner: Learner, trajectories: list[Trajectory]) -> dict[str, float]:
         scored = [t for t in trajectories if t.rewards is not None]
         if len({t.rewards for t in scored}) > 1:
-            returns = [self.returns(t, k1) for t, k1 in zip(scored, divergence(learner, scored), strict=True)]
+            k1_BT = self.k1(learner, Batch.of(scored)).tolist()
+            returns = [self.returns(t, k1[: len(t.tokens)]) for t, k1 in zip(scored, k1_BT, strict=True)]
             for trajectory, weights in zip(scored, whitened(returns, [t.mask for t in scored]), strict=True):
                 trajectory.weights = weights
         return measures(trajectories)
@@ -54,15 +50,6 @@ class ReinforcePP(Reuse):
 
     def objective(self, logprobs_BT: Tensor, batch: Batch) -> Tensor:
         return clipped(ratio(logprobs_BT, batch.logprobs), batch.weights, self.clip, self.clip)
-
-
-def divergence(learner: Learner, trajectories: list[Trajectory]) -> list[list[float]]:
-    """k1 = log pi − log ref of each token of each attempt; 0 where nothing was sampled."""
-    reference, batch = learner.reference, Batch.of(trajectories)
-    assert reference is not None, "the learner keeps a reference where the method needs one"
-    with learner.policy.ledger.account("reference"):
-        k1_BT = torch.where(batch.mask, batch.logprobs - reference.logprobs(batch).cpu(), 0.0)
-    return [row[: len(t.tokens)].tolist() for row, t in zip(k1_BT, trajectories, strict=True)]
 
 
 METHOD = ReinforcePP

@@ -9,23 +9,13 @@ from dataclasses import dataclass
 
 from nanoschool.core.batch import Batch
 from nanoschool.credit import by_group, leave_one_out
-from nanoschool.methods.base import Learner, require
-from nanoschool.methods.practice import Practice
+from nanoschool.methods.base import Learner
+from nanoschool.methods.held import Held
 from nanoschool.types import Trajectory
 
 
 @dataclass(frozen=True)
-class RLOO(Practice):
-    kl: float = 0.0  # beta, on the k1 estimate against the stage's first weights
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 <= self.kl < float("inf"), self, f"kl={self.kl} must be 0 or above, and finite")
-
-    @property
-    def needs_reference(self) -> bool:  # ty: ignore[incompatible-property-override] (it depends on a setting)
-        return self.kl > 0
-
+class RLOO(Held):
     def advantages(self, trajectories: list[Trajectory]) -> list[float]:
         """A_i = R_i − mean of the others' R (Eq. 8)."""
         return by_group([t.group for t in trajectories], [self.worth(t) for t in trajectories], leave_one_out)
@@ -33,25 +23,15 @@ class RLOO(Practice):
     def worth(self, t: Trajectory) -> float | None:
         if t.rewards is None or not self.kl:
             return t.rewards
-        return t.rewards - self.kl * sum(drift(t))
+        return t.rewards - self.kl * sum(t.extra["k1"])
 
     def credit(self, learner: Learner, trajectories: list[Trajectory]) -> dict[str, float]:
         if not self.kl:
             return super().credit(learner, trajectories)
-        assert learner.reference is not None, "the learner keeps a reference where the method needs one"
-        batch = Batch.of(trajectories)
-        with learner.policy.ledger.account("reference"):
-            reference_BT = learner.reference.logprobs(batch).cpu()
-        for t, row in zip(trajectories, reference_BT.tolist(), strict=True):
-            t.extra["reference"] = row[: len(t.tokens)]
-        mean = sum(sum(drift(t)) for t in trajectories) / len(trajectories)
+        for t, row in zip(trajectories, self.k1(learner, Batch.of(trajectories)).tolist(), strict=True):
+            t.extra["k1"] = row[: len(t.tokens)]
+        mean = sum(sum(t.extra["k1"]) for t in trajectories) / len(trajectories)
         return super().credit(learner, trajectories) | {"kl": mean}
-
-
-def drift(t: Trajectory) -> list[float]:
-    """k1 of every token: log π − log π_ref where the policy sampled, 0 elsewhere."""
-    rows = zip(t.logprobs, t.extra["reference"], t.mask, strict=True)
-    return [own - reference if sampled else 0.0 for own, reference, sampled in rows]
 
 
 METHOD = RLOO

@@ -1,0 +1,38 @@
+"""Held: practice held near the stage's first weights by a KL term of weight `kl`; at 0 they are neither kept nor asked.
+
+A paper says where the term stands (in the reward or in the loss) and by which estimate.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nanoschool.core.batch import Batch
+from nanoschool.methods.base import Learner, require
+from nanoschool.methods.practice import Practice
+
+
+@dataclass(frozen=True)
+class Held(Practice):
+    kl: float = 0.0  # beta
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.kl < float("inf"), self, f"kl={self.kl} must be 0 or above, and finite")
+
+    @property
+    def needs_reference(self) -> bool:  # ty: ignore[incompatible-property-override] (it depends on a setting)
+        return self.kl > 0
+
+    def reference_logprobs(self, learner: Learner, batch: Batch) -> Tensor:
+        """(B, T) under the stage's first weights, billed to an account of their own."""
+        assert learner.reference is not None, "the learner keeps a reference where the method needs one"
+        with learner.policy.ledger.account("reference"):
+            return learner.reference.logprobs(batch).cpu()
+
+    def k1(self, learner: Learner, batch: Batch) -> Tensor:
+        """log π − log π_ref (B, T) where the policy sampled, 0 elsewhere and where nothing holds it."""
+        if not self.kl:
+            return torch.zeros_like(batch.logprobs)
+        return torch.where(batch.mask, batch.logprobs - self.reference_logprobs(learner, batch), 0.0)
