@@ -1,4 +1,4 @@
-"""Over-optimisation on `taste`; the same command goes on after a kill. Writes goodhart.html and .json into --out."""
+"""Over-optimisation on `taste`; the same command goes on after a kill. Writes goodhart.html, .md and .json into --out."""
 
 import json
 import sys
@@ -14,6 +14,7 @@ from nanoschool.lab.goodhart import Arm, Experiment, Plan
 from nanoschool.methods import dpo, ipo, kto, online_dpo, orpo, ppo, rloo, simpo
 from nanoschool.progress import watcher
 from nanoschool.report.goodhart import page
+from nanoschool.report.goodhart_text import markdown
 from nanoschool.run import run
 from nanoschool.settings import load_settings
 
@@ -35,6 +36,7 @@ def main(
         told = summarise(units := [*units, unit])
         write_atomic(out / "goodhart.json", json.dumps(told, indent=1).encode())
         write_atomic(out / "goodhart.html", page(told).encode())
+        write_atomic(out / "goodhart.md", markdown(told).encode())
         print(unit["arm"], unit["size"], unit["seed"], flush=True)
 
 

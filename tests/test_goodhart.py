@@ -14,6 +14,7 @@ from nanoschool.lab.goodhart import BEST_OF, Arm, Experiment, Plan, best_of
 from nanoschool.methods.dpo import DPO
 from nanoschool.methods.rloo import RLOO
 from nanoschool.report.goodhart import page
+from nanoschool.report.goodhart_text import markdown
 from nanoschool.types import UserError
 
 
@@ -58,3 +59,6 @@ def test_units_are_made_once_and_summed_up(tmp_path):
     assert told[0]["form"] == "d(a - b d)" and told[1]["form"] == "d(a - b log d)"
     written = page(told)
     assert "8 comparisons" in written and "<svg" in written
+    in_words = markdown(told)
+    assert "### 8 comparisons (1 seeds, 4 test problems)" in in_words
+    assert all(len(row.split("|")) == 12 for row in in_words.splitlines() if row.startswith("|"))

@@ -1,7 +1,9 @@
 """A comparison in Markdown, for a repository to show: compare.json in, the verdict and two tables out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+from nanoschool.report.markdown import interval, table
 
 Told = Mapping[str, Any]
 START = "start"
@@ -56,8 +58,8 @@ def _arms(told: Told) -> list[str]:
         rows.append(
             [
                 f"{name} ({arm['kind']})",
-                _interval(arm["test"]),
-                _interval(gain["difference"], "+") if gain else "",
+                interval(arm["test"]),
+                interval(gain["difference"], "+") if gain else "",
                 f"{gain['p_holm']:.2g}" if gain else "",
                 f"{passk['1']['mean']:.3f}" if passk else "",
                 f"{passk[attempts]['mean']:.3f}" if passk else "",
@@ -67,7 +69,7 @@ def _arms(told: Told) -> list[str]:
                 f"{arm['seconds']:.0f}" if "seconds" in arm else "",
             ]
         )
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _elsewhere(told: Told) -> list[str]:
@@ -88,14 +90,6 @@ def _elsewhere(told: Told) -> list[str]:
     return [
         f"What changed elsewhere ({n}; bold where the 95 % interval leaves out 0):",
         "",
-        *_table(["", *worlds], rows),
+        *table(["", *worlds], rows),
         "",
     ]
-
-
-def _interval(told: Told, sign: str = "") -> str:
-    return f"{told['mean']:{sign}.3f} [{told['low']:.3f}, {told['high']:.3f}]"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
