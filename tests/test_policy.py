@@ -6,6 +6,7 @@ import pytest
 import torch
 from tiny import Recorder, same, tiny, tokenizer, trajectories, weights
 
+from nanoschool.core import recompute
 from nanoschool.core.batch import Batch, Totals, weighted_nll
 from nanoschool.core.optim import adamw
 from nanoschool.core.policy import Diverged, Loss, Policy
@@ -202,3 +203,35 @@ def test_named_numbers_go_along_where_every_row_has_them():
 
 def test_the_tokenizer_fits_the_tiny_model():
     assert tiny().model.config.vocab == tokenizer().vocab_size == 420
+
+
+def test_what_does_not_fit_is_computed_again_to_the_same_bits_and_billed(monkeypatch):
+    batch, found, spent = experience(tiny()), [], []
+    for memory in (1e12, 1.0):
+        monkeypatch.setattr(recompute, "memory", lambda device, memory=memory: memory)
+        policy, calls = tiny(), []
+        policy.model.model.layers[0].register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
+        policy.optimizer = recorder = Recorder(policy.model)
+        policy.fit(batch)
+        found.append(recorder.gradients[0])
+        spent.append(policy.ledger.total().flops)
+        assert len(calls) == (1 if memory > 1 else 2)
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+    assert 1.1 < spent[1] / spent[0] < 4 / 3
+
+
+def test_activations_are_estimated_from_above():
+    """What autograd keeps of the layers, counted by torch, is no more than is reckoned with, and not a third of it."""
+    policy, kept = tiny(), {}
+
+    def keep(x: torch.Tensor) -> torch.Tensor:
+        kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+
+    own = {p.untyped_storage().data_ptr() for p in policy.model.parameters()}
+    tokens = torch.randint(3, 60, (4, 32))
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        policy.model(tokens)
+    total = sum(size for where, size in kept.items() if where not in own)
+    most = recompute.activations(policy.model.config, tokens.numel())
+    assert most / 3 < total <= most

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from nanoschool.core.config import ModelConfig
 from nanoschool.core.linear import Linear, compute_type, linear
@@ -90,6 +91,7 @@ class GPT(nn.Module):
         cos_TK, sin_TK = rope_tables(config)
         self.register_buffer("cos", cos_TK, persistent=False)
         self.register_buffer("sin", sin_TK, persistent=False)
+        self.recompute = False  # a layer's activations in the backward pass, in place of keeping them
         self.initialise(seed)
 
     @torch.no_grad()
@@ -129,7 +131,10 @@ class GPT(nn.Module):
             rope = self.cos[positions_BS][:, :, None], self.sin[positions_BS][:, :, None]
         x_BSD = self.model.embed_tokens(tokens_BS)
         for i, layer in enumerate(self.model.layers):
-            x_BSD = layer(x_BSD, rope, i, attend)
+            if self.recompute and torch.is_grad_enabled():
+                x_BSD = checkpoint(layer, x_BSD, rope, i, attend, use_reentrant=False)
+            else:
+                x_BSD = layer(x_BSD, rope, i, attend)
         return self.model.norm(x_BSD)
 
     def logits(self, x: Tensor) -> Tensor:

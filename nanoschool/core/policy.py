@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from nanoschool.core import recompute
 from nanoschool.core.batch import Batch, Totals, weighted_nll
 from nanoschool.core.device import compute_dtype
 from nanoschool.core.engine import Session
@@ -130,7 +131,8 @@ class Policy:
                 mini = batch.rows(index)
                 totals, value = mini.totals(), 0.0
                 for micro in mini.micro(self.micro_tokens):
-                    self._charge(micro, self.model.config.fitting, trained=int(micro.mask.sum()))
+                    self.model.recompute = recompute.must(self.model, int(micro.lengths.sum()))
+                    self._charge(micro, self._fitting, trained=int(micro.mask.sum()))
                     micro = micro.to(self.device)
                     with torch.autocast(self.model.cos.device.type, dtype, enabled=dtype != torch.float32):
                         part = loss(self._whole(micro) if whole else self._forward(micro), micro, totals)
@@ -167,6 +169,12 @@ class Policy:
         """Logits (N, V) of the masked positions, each from the hidden state before it, and where they are (row, column)."""
         x_ND, at = before_learned(self.model, batch)
         return self.model.logits(x_ND) / batch.temperatures[at[0], None], at
+
+    def _fitting(self, tokens: int, attended: int, scored: int) -> float:
+        """FLOPs of a forward and a backward pass, and of what is computed a second time."""
+        config = self.model.config
+        again = config.flops(tokens, attended, 0) if self.model.recompute else 0.0
+        return config.fitting(tokens, attended, scored) + again
 
     def _charge(
         self,
