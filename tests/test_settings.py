@@ -6,7 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from nanoschool.core.config import ModelConfig
+from nanoschool.core.model import GPT
 from nanoschool.ledger import Budget
 from nanoschool.methods.grpo import GRPO
 from nanoschool.methods.rloo import RLOO
@@ -25,6 +28,17 @@ def test_every_preset_loads_and_reads_back(name, tmp_path):
     assert load_run(tmp_path / name) == settings
     again = load_settings(str(tmp_path / name / "config.toml"), ["--runs-dir", str(tmp_path)])
     assert again == settings
+
+
+def test_the_gpus_preset_is_a_model_of_120_million():
+    shape = load_settings("gpu").model
+    config = ModelConfig.from_depth(shape.depth, shape.vocab, shape.context)
+    with torch.device("meta"):
+        count = sum(p.numel() for p in GPT(config).parameters())
+    assert 118e6 < count < 122e6
+    assert Budget.parse(load_settings("gpu").stages["pretrain"].budget).limit == pytest.approx(
+        20 * count, rel=0.02
+    )
 
 
 def test_flag_over_preset_over_default():

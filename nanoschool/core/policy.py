@@ -21,6 +21,7 @@ from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.ledger import Ledger
 from nanoschool.types import Trajectory
 
+MICRO_TOKENS = {"cuda": 32_768}
 Loss = Callable[[Tensor, Batch, Totals], Tensor]  # (log-probabilities (B, T), batch, totals) -> scalar
 
 
@@ -39,9 +40,10 @@ class Policy:
     know: it was asked before it was first shown what to say of that.
     """
 
-    def __init__(self, model: GPT, tokenizer: Tokenizer, ledger: Ledger, micro_tokens: int = 8192) -> None:
+    def __init__(self, model: GPT, tokenizer: Tokenizer, ledger: Ledger, micro_tokens: int = 0) -> None:
         self.model, self.tokenizer, self.ledger = model, tokenizer, ledger
-        self.micro_tokens = micro_tokens  # in one forward pass of training
+        # in one forward pass of training; 0: as many as keep a device of this kind busy
+        self.micro_tokens = micro_tokens or MICRO_TOKENS.get(model.cos.device.type, 8192)
         self.prompt = ""
         self.knows: dict[str, dict[str, float]] = {}
         self.optimizer: Optimizer | None = None
