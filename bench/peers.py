@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench import grpo, sampling, training
 from bench.duel import table
+from nanoschool.core import device
 
 PARTS = {"sampling": sampling.duels, "training": training.duels, "grpo": grpo.duels}
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -39,7 +40,7 @@ def main() -> None:
     options = asked.parse_args()
     if unknown := set(options.parts) - PARTS.keys():
         asked.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    torch.set_num_threads(options.threads)
+    device.choose("cpu", options.threads)  # for both sides
     processor = f"{platform.processor() or platform.machine()} ({torch.backends.cpu.get_cpu_capability()})"
     versions = f"Python {platform.python_version()}, torch {torch.__version__}, "
     versions += f"transformers {transformers.__version__}, TRL {trl.__version__}"

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
+from nanoschool.core.heap import keep_freed
 from nanoschool.types import UserError
 
 
@@ -43,6 +44,8 @@ def choose(device: str = "auto", threads: int = 0) -> Machine:
         raise UserError(f"threads: {threads} is below 0; write 0 for one thread a core")
     count = threads or _allowed()
     torch.set_num_threads(count)
+    if chosen == "cpu":
+        keep_freed()
     capability = torch.backends.cpu.get_cpu_capability()
     name = torch.cuda.get_device_name() if chosen == "cuda" else capability
     if compute_dtype(chosen) == torch.bfloat16:

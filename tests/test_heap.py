@@ -1,0 +1,33 @@
+"""What is freed stays with the process: the page faults of a second tensor of the same size are gone."""
+
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import resource, sys
+import torch
+from nanoschool.core.heap import keep_freed
+if sys.argv[1] == "keep" and not keep_freed():
+    sys.exit(3)
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        torch.ones(48_000_000 // 4)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+for _ in range(6):
+    faults()  # the heap grows until a block of the size is free in it
+print(faults())
+"""
+
+
+def test_memory_that_was_freed_is_not_cleared_again():
+    if sys.platform != "linux":
+        pytest.skip("it is glibc that is told")
+    kept, given_back = (
+        subprocess.run([sys.executable, "-c", SCRIPT, word], capture_output=True, text=True)
+        for word in ("keep", "give back")
+    )
+    assert kept.returncode == given_back.returncode == 0, kept.stderr + given_back.stderr
+    assert int(kept.stdout) < int(given_back.stdout) / 10
