@@ -1,4 +1,4 @@
-"""later: on-policy distillation (2306.13649) from the same model after practice: a method of one's own, for `train` and `compare`."""
+"""later: on-policy distillation (2306.13649) from the same model after practice: a method of one's own, as an arm."""
 
 from dataclasses import dataclass
 
