@@ -113,8 +113,15 @@ class Pool:
         self.free.clear()
 
     def _copy(self, other: "Pool", there: list[int], here: list[int], positions: int) -> None:
-        self.keys_LBGKT[:, here, :, :, :positions] = other.keys_LBGKT[:, there, :, :, :positions]
-        self.values_LBGTK[:, here, :, :positions] = other.values_LBGTK[:, there, :, :positions]
+        there_B, here_B = side_by_side(there), side_by_side(here)
+        self.keys_LBGKT[:, here_B, :, :, :positions] = other.keys_LBGKT[:, there_B, :, :, :positions]
+        self.values_LBGTK[:, here_B, :, :positions] = other.values_LBGTK[:, there_B, :, :positions]
+
+
+def side_by_side(slots: list[int]) -> slice | list[int]:
+    """A slice where there is one: what it takes is copied at once, and not gathered first."""
+    first, past = slots[0], slots[0] + len(slots)
+    return slice(first, past) if slots == list(range(first, past)) else slots
 
 
 class Cache:
