@@ -71,7 +71,12 @@ class Fused:
         return onednn if tokens >= FEW and self.onednn else F.linear
 
     def _norm(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, x.shape[-1:], None, self.config.eps)
+        D = x.shape[-1]
+        if (
+            len(x) == 1
+        ):  # torch's norm of a vector is one operation, its root mean square ten; of (x, −x) they are the same
+            return F.layer_norm(torch.cat((x, -x), -1), (2 * D,), eps=self.config.eps)[..., :D]
+        return F.rms_norm(x, (D,), None, self.config.eps)
 
     def _fuse(self, layer: nn.Module) -> Weights:
         assert isinstance(layer, Layer)
