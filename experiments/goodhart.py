@@ -2,6 +2,7 @@
 
 import json
 import sys
+from itertools import groupby
 from pathlib import Path
 
 import tyro
@@ -32,12 +33,15 @@ def main(
 ) -> None:
     settings = load_settings(str(Path(__file__).with_suffix(".toml")), ["--runs-dir", str(out)])
     start, units = load_policy(run(settings, watcher(sys.stdout)), "sft"), []
-    for unit in Experiment(start, envs.load("taste"), {name: ARMS[name] for name in arms}, plan, out).run():
-        told = summarise(units := [*units, unit])
+    made = Experiment(start, envs.load("taste"), {name: ARMS[name] for name in arms}, plan, out).run()
+    for _, group in groupby(made, key=lambda unit: (unit["seed"], unit["size"])):
+        for unit in group:
+            units.append(unit)
+            print(unit["arm"], unit["size"], unit["seed"], flush=True)
+        told = summarise(units)
         write_atomic(out / "goodhart.json", json.dumps(told, indent=1).encode())
         write_atomic(out / "goodhart.html", page(told).encode())
         write_atomic(out / "goodhart.md", markdown(told).encode())
-        print(unit["arm"], unit["size"], unit["seed"], flush=True)
 
 
 tyro.cli(main, description=__doc__)
