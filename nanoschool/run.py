@@ -13,7 +13,7 @@ from nanoschool.core.lora import adapted, build
 from nanoschool.core.model import GPT
 from nanoschool.core.policy import Policy
 from nanoschool.core.tokenizer import Tokenizer
-from nanoschool.envs.adapters.reward import rewarded
+from nanoschool.envs.adapters.reward import Rewarded, rewarded
 from nanoschool.examiner import Examiner
 from nanoschool.exposure import exposure
 from nanoschool.folder import Folder
@@ -93,7 +93,9 @@ class School:
             for (
                 stage
             ) in settings.stages.values():  # a reward that cannot be loaded is told of before all else
-                practised(settings, stage)
+                practice = practised(settings, stage)
+                if isinstance(practice, Rewarded):
+                    practice.try_out()
                 found(stage, settings.stages)
             start = self._begin_with() if settings.start.path else None
             self.reading = prepare(settings, folder.path, show.say, start)
@@ -148,6 +150,7 @@ class School:
         """Copy the start into the run's folder, so that the run goes on whatever becomes of it; returns its tokenizer."""
         start, context = Path(self.settings.start.path), self.settings.model.context
         policy = open_weights(start, context, Ledger(), "cpu", self.show.say)
+        next(iter(self.settings.stages.values())).method.check_start(policy)
         write(policy, self.folder.checkpoints, Progress(START))
         return policy.tokenizer
 

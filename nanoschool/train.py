@@ -22,6 +22,7 @@ from nanoschool.methods.base import Learner, Method
 from nanoschool.saving import AGAIN, Progress, last_good, named, restore, write
 from nanoschool.types import UserError
 
+OVER = 1.1  # times its budget that a stage may spend without a word
 PATIENCE = 20  # steps after which a budget must have begun to be spent
 # (steps done, share of the budget spent before the last of them, and after it) -> is it time to look at dev?
 Due = Callable[[int, float, float], bool]
@@ -184,6 +185,11 @@ class Course:
                 policy.optimizer.restore(saved.training)  # with it what was trained beside the policy
         with self.ledger.account(self.stage.name):
             self.stage.method.conclude(self.learner)
+        if (spent := self.progress()) > OVER:
+            self.show.say(
+                f"{self.stage.name}: spent {spent:.1f} times its budget, for a step is not divided; fewer problems,"
+                " samples or rows make it smaller"
+            )
         best = self.at.best
         self.show.say(
             f"{self.stage.name}: goes on with step {best['step']}, the best on dev ({best['score']:.3f})"

@@ -115,6 +115,15 @@ def _asked(
         if "data" not in known:
             raise UserError(f"{usage}: it learns from no file; leave out --data")
         chosen = replace(chosen, data=options.data.absolute())
+    if options.pessimism and not options.reward_model:
+        raise UserError(f"{usage}: --pessimism is about a judge's members; name one by --reward-model")
+    if not options.lora and (options.lora_alpha, options.lora_matrices) != (
+        default.lora_alpha,
+        default.lora_matrices,
+    ):
+        raise UserError(f"{usage}: --lora-alpha and --lora-matrices shape adapters; give their --lora rank")
+    if options.context < 0:
+        raise UserError(f"{usage}: --context {options.context} must be 0 (as the start has it) or above")
     if options.teacher:
         if "teacher" not in known:
             raise UserError(f"{usage}: it has no teacher; leave out --teacher")

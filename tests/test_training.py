@@ -167,6 +167,9 @@ def test_a_method_and_a_world_of_the_users(runs: Path, tmp_path: Path) -> None:
             "other: has another tokenizer than",
         ),
         ("rloo --env digit --from nano --teacher nano:rl --budget tokens=9", "it has no teacher"),
+        ("rloo --env digit --from nano --budget rollouts=9 --context -5", "--context -5 must be"),
+        ("rloo --env digit --from nano --budget rollouts=9 --pessimism 1", "name one by --reward-model"),
+        ("rloo --env digit --from nano --budget rollouts=9 --lora-alpha 3", "give their --lora rank"),
         ("oracle_credit --env yes.py --from nano --budget rollouts=9", "has no oracle"),
         ("broken.py --env digit --from nano --budget rollouts=9", "broken.py:2: NameError: name 'nothing'"),
         ("empty.py --env digit --from nano --budget rollouts=9", "exports no METHOD"),
@@ -224,6 +227,21 @@ def test_sleep_starts_with_the_notes_and_ends_without(noted: Path) -> None:
 def test_who_has_no_notes_cannot_sleep_and_no_exam_is_held(runs: Path) -> None:
     done = forked.command([*SLEEP, "--from", "nano:sft", "--name", "awake", "--runs-dir", str(runs)])
     assert done.status == 2 and "the prompt holds no notes" in done.err and "the test split" not in done.out
+    assert not (runs / "awake" / "config.toml").exists() and not (runs / "awake" / "checkpoints").exists()
+
+
+def test_a_reward_that_gives_no_number_is_refused_before_the_exam(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "pay.py").write_text("def score(reply): return 1.0\n")
+    args = [*ARGS[:6], "--budget", "rollouts=8", "--name", "paid", "--reward", f"{tmp_path / 'pay.py'}:score"]
+    done = forked.command([*args, *LITTLE.split(), *PRACTICE.split(), "--runs-dir", str(runs)])
+    assert done.status == 2 and "pay.py" in done.err and "the test split" not in done.out
+    assert not (runs / "paid" / "config.toml").exists()
+
+
+def test_a_budget_of_less_than_a_step_is_told_of(runs: Path) -> None:
+    args = [*ARGS[:6], "--budget", "rollouts=8", "--name", "little"]
+    done = forked.command([*args, *LITTLE.split(), *PRACTICE.split(), "--runs-dir", str(runs)])
+    assert done.status == 0 and "spent 2.0 times its budget" in done.out
 
 
 AFTER_NOTES = {"sleep"}  # it starts from notes in the prompt

@@ -78,6 +78,9 @@ class Method:
             lacks = f"world {env.name!r} has no {what}, which it learns from; practise in another"
             require(isinstance(env, protocol), self, lacks)
 
+    def check_start(self, start: Policy) -> None:
+        """Raise UserError where it cannot begin with these weights and notes; asked before anything is spent."""
+
     def check_alone(self) -> None:
         """Raise UserError where, without a world, there is nothing to learn from; asked before anything is spent."""
 

@@ -53,10 +53,13 @@ class Sleep(Method):
     def draws_on(self) -> tuple[str, ...]:
         return ("taught",) if self.replay else ()
 
+    def check_start(self, start: Policy) -> None:
+        nothing = "the prompt holds no notes to distil; begin with a run, or after a stage, of notes"
+        require(bool(start.prompt), self, nothing)
+
     def begin(self, learner: Learner) -> None:
         assert learner.reference is not None, "the learner keeps a reference where the method needs one"
-        nothing = "the prompt holds no notes to distil; put a stage of notes before this one"
-        require(bool(learner.reference.prompt), self, nothing)
+        self.check_start(learner.reference)
         learner.policy.prompt = ""
         learner.policy.optimizer = adamw(learner.policy.model, self.lr, betas=(0.9, self.beta2))
 

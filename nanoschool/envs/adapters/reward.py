@@ -61,6 +61,10 @@ class Rewarded:
         rewards = tuple(self._value(task, said.get(seat, "")) for seat in range(seats))
         return Outcome(rewards, outcome.feedback, {**outcome.info, "world_reward": outcome.rewards})
 
+    def try_out(self) -> None:
+        """Ask the function about a train task and an empty reply. UserError where it is not a number that it gives."""
+        self._value(self.tasks("train", 1)[0], "")
+
     def _value(self, task: Task, reply: str) -> float:
         try:
             value = self.score(task, reply)
