@@ -1,7 +1,8 @@
 """block_diagonal: causal attention inside each row, where rows of different lengths lie end to end (2107.02027).
 
 On a CPU torch's fused kernel is slow in bfloat16 (its backward pass takes as long as all matrix products of the layer), so
-there it is written as matrix products over blocks of queries, each against the keys up to its own end.
+there it is written as matrix products over blocks of queries, each against the keys up to its own end; and where few rows
+have a length in common it is the fused kernel in float32.
 Shapes: B rows, S tokens of all rows, T tokens of a row, H query heads, G key-value heads, R = H / G, K head width.
 """
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from nanoschool.core.model import Attend, causal
 
+FEW = 4  # rows of one length below which products in bfloat16, prepared for every length anew, cost more than they save
 BLOCK = 96  # queries: small enough for a row's scores to stay in the cache
 
 
@@ -34,10 +36,12 @@ def block_diagonal(lengths: Sequence[int], device: torch.device) -> Attend:
             runs, *(x.split(sizes, dim=2) for x in (q_1HSK, k_1GSK, v_1GSK)), strict=True
         ):
             q_BHTK, k_BGTK, v_BGTK = (x[0].unflatten(1, (rows, length)).transpose(0, 1) for x in qkv)
-            if v_BGTK.dtype == torch.bfloat16:
-                parts.append(_Blocked.apply(q_BHTK, k_BGTK, v_BGTK).transpose(1, 2).flatten(0, 1))
+            if v_BGTK.dtype == torch.bfloat16 and rows >= FEW:
+                out_BHTK = _Blocked.apply(q_BHTK, k_BGTK, v_BGTK)
             else:
-                parts.append(causal(layer, q_BHTK, k_BGTK, v_BGTK).transpose(1, 2).flatten(0, 1))
+                with torch.autocast("cpu", enabled=False):
+                    out_BHTK = causal(layer, q_BHTK.float(), k_BGTK.float(), v_BGTK.float()).to(v_BGTK.dtype)
+            parts.append(out_BHTK.transpose(1, 2).flatten(0, 1))
         return torch.cat(parts).transpose(0, 1)[None]
 
     return attend
