@@ -386,7 +386,7 @@ def test_the_critic_learns_what_attempts_are_worth():
 
 
 def test_the_critic_is_saved_with_the_optimizer_and_billed():
-    method = ppo()
+    method = ppo(kl=0.01)
     learner = learner_of(method)
     run(method, learner, 2)
     state = learner.policy.optimizer.state()
