@@ -90,9 +90,7 @@ class School:
         if folder.begun:
             self.reading = reopen(settings, folder.path)
         else:  # a run that was refused has not begun, and may be asked for in another way
-            for (
-                stage
-            ) in settings.stages.values():  # a reward that cannot be loaded is told of before all else
+            for stage in settings.stages.values():  # a reward that is none is told of before all else
                 practice = practised(settings, stage)
                 if isinstance(practice, Rewarded):
                     practice.try_out()

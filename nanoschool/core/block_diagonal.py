@@ -36,11 +36,13 @@ def block_diagonal(lengths: Sequence[int], device: torch.device) -> Attend:
             runs, *(x.split(sizes, dim=2) for x in (q_1HSK, k_1GSK, v_1GSK)), strict=True
         ):
             q_BHTK, k_BGTK, v_BGTK = (x[0].unflatten(1, (rows, length)).transpose(0, 1) for x in qkv)
-            if v_BGTK.dtype == torch.bfloat16 and rows >= FEW:
+            if v_BGTK.dtype != torch.bfloat16:
+                out_BHTK = causal(layer, q_BHTK, k_BGTK, v_BGTK)
+            elif rows >= FEW:
                 out_BHTK = _Blocked.apply(q_BHTK, k_BGTK, v_BGTK)
             else:
                 with torch.autocast("cpu", enabled=False):
-                    out_BHTK = causal(layer, q_BHTK.float(), k_BGTK.float(), v_BGTK.float()).to(v_BGTK.dtype)
+                    out_BHTK = causal(layer, q_BHTK.float(), k_BGTK.float(), v_BGTK.float()).bfloat16()
             parts.append(out_BHTK.transpose(1, 2).flatten(0, 1))
         return torch.cat(parts).transpose(0, 1)[None]
 

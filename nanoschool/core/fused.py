@@ -72,9 +72,7 @@ class Fused:
 
     def _norm(self, x: Tensor) -> Tensor:
         D = x.shape[-1]
-        if (
-            len(x) == 1
-        ):  # torch's norm of a vector is one operation, its root mean square ten; of (x, −x) they are the same
+        if len(x) == 1:  # torch's layer norm is one operation, its RMS norm ten; of (x, −x) they are the same
             return F.layer_norm(torch.cat((x, -x), -1), (2 * D,), eps=self.config.eps)[..., :D]
         return F.rms_norm(x, (D,), None, self.config.eps)
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from torch import Tensor
+
+from nanoschool.core.batch import Batch
 from nanoschool.core.policy import Policy
 from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.rollout import stable_hash
@@ -48,6 +51,12 @@ class Learner:
 
     def draw_seed(self, purpose: str) -> int:
         return stable_hash(f"{self.seed}/{self.stage}/{self.step}/{self.rank}/{purpose}")
+
+    def reference_logprobs(self, batch: Batch) -> Tensor:
+        """(B, T) under the reference, billed to an account of its own."""
+        assert self.reference is not None, "the learner keeps a reference where the method needs one"
+        with self.policy.ledger.account("reference"):
+            return self.reference.logprobs(batch).cpu()
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class GRPO(Held, Reuse):
     def assemble(self, learner: Learner, useful: list[Trajectory], kept: list[Trajectory]) -> Batch:
         batch = super().assemble(learner, useful, kept)
         if self.kl:
-            batch.extra["reference"] = self.reference_logprobs(learner, batch)
+            batch.extra["reference"] = learner.reference_logprobs(batch)
         return batch
 
     def objective(self, logprobs_BT: Tensor, batch: Batch) -> Tensor:

@@ -25,14 +25,8 @@ class Held(Practice):
     def needs_reference(self) -> bool:  # ty: ignore[incompatible-property-override] (it depends on a setting)
         return self.kl > 0
 
-    def reference_logprobs(self, learner: Learner, batch: Batch) -> Tensor:
-        """(B, T) under the stage's first weights, billed to an account of their own."""
-        assert learner.reference is not None, "the learner keeps a reference where the method needs one"
-        with learner.policy.ledger.account("reference"):
-            return learner.reference.logprobs(batch).cpu()
-
     def k1(self, learner: Learner, batch: Batch) -> Tensor:
         """log π − log π_ref (B, T) where the policy sampled, 0 elsewhere and where nothing holds it."""
         if not self.kl:
             return torch.zeros_like(batch.logprobs)
-        return torch.where(batch.mask, batch.logprobs - self.reference_logprobs(learner, batch), 0.0)
+        return torch.where(batch.mask, batch.logprobs - learner.reference_logprobs(batch), 0.0)

@@ -97,9 +97,7 @@ class Preference(Scheduled):
     def seen_by_reference(self, learner: Learner, batch: Batch) -> Batch:
         """The same batch with the reference's log-probabilities, billed to it, where the method has one."""
         if self.needs_reference:
-            assert learner.reference is not None, "the learner keeps a reference where the method needs one"
-            with learner.policy.ledger.account("reference"):
-                batch.extra["reference"] = learner.reference.logprobs(batch).cpu()
+            batch.extra["reference"] = learner.reference_logprobs(batch)
         return batch
 
 

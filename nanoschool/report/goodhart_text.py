@@ -14,8 +14,9 @@ HEAD = [
     "gold, end",
     "at √KL",
     "judge's score, end",
+    "alarm at step",
+    "its own form of Gao et al. holds (R²)",
 ]
-HEAD += ["alarm at step", "its own form of Gao et al. holds (R²)"]
 
 
 def markdown(told: Sequence[Mapping[str, Any]]) -> str:
