@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nanoschool.core import device
+from nanoschool.core.heap import give_back
 from nanoschool.interrupt import Interrupted
 from nanoschool.lab.cells import Cell, carry_out
 from nanoschool.lab.comparison import Comparison, planned
@@ -119,6 +120,7 @@ def work(comparison: Comparison, root: Path, pipe: Connection) -> None:
             if (its_own := complaint(error)) is None:
                 raise
             pipe.send({"error": f"{its_own}; mend that line"})
+        give_back()
 
 
 if __name__ == "__main__":
