@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from nanoschool.core.batch import Batch
 from nanoschool.core.draw import uniform
 from nanoschool.core.engine import Session
+from nanoschool.core.linear import FEW
 from nanoschool.core.policy import Policy
 from nanoschool.core.row import Row
 from nanoschool.types import Trajectory, UserError
@@ -133,6 +134,20 @@ def test_a_row_alone_and_in_a_batch_agree():
     together = converse(policy, list(range(6)))
     for key, row in together.items():
         agree(policy, 3, row, converse(policy, [key])[key])
+
+
+@pytest.mark.parametrize("rows", [FEW + 1, 2 * FEW - 1, 2 * FEW])
+def test_what_products_are_rounded_up_by_changes_no_row(rows):
+    policy = tiny(depth=2)
+
+    def say(keys: range) -> list[Row]:
+        session = policy.open(seed=3)
+        said = [session.start(prompt(4, seed=key), key=key, max_tokens=2 + key % 5) for key in keys]
+        finish(session)
+        return said
+
+    for row in say(range(rows)):
+        agree(policy, 3, row, say(range(row.key, row.key + 1))[0])
 
 
 def test_a_forked_group_says_what_rows_read_one_by_one_say():
@@ -378,7 +393,9 @@ def test_every_token_is_read_once_and_charged_once():
 def test_sampling_costs_what_torch_counts():
     policy = tiny(depth=2)
     session = policy.open()
-    session.start(prompt(30), key=0, max_tokens=20)
+    session.start(
+        prompt(33), key=0, max_tokens=20
+    )  # 32 are read: a multiple of what products are rounded up to
     products = {torch.ops.mkldnn._linear_pointwise: lambda x, w, *_, **__: 2 * prod(x) * w[0]}
     counter = FlopCounterMode(display=False, custom_mapping=products)
     with counter, sdpa_kernel(SDPBackend.MATH):
@@ -387,6 +404,6 @@ def test_sampling_costs_what_torch_counts():
         for _ in range(8):
             session.step()
     assert policy.ledger.total().flops - before == counter.get_total_flops() - read
-    c, S = policy.model.config, 29
+    c, S = policy.model.config, 32
     hidden = c.flops(0, S * S - S * (S + 1) // 2, 0)
     assert before == read - hidden

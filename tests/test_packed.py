@@ -7,12 +7,14 @@ from tiny import Recorder, tiny, trajectories
 
 from nanoschool.core import likelihood
 from nanoschool.core.batch import Batch
-from nanoschool.core.block_diagonal import _padded, block_diagonal
+from nanoschool.core.block_diagonal import block_diagonal
 from nanoschool.core.critic import Critic
 from nanoschool.core.likelihood import log_likelihood
-from nanoschool.core.linear import FEW, linear
+from nanoschool.core.linear import FEW, joined, linear
+from nanoschool.core.model import causal
 from nanoschool.core.policy import Policy
 from nanoschool.core.reward_model import RewardModel
+from nanoschool.core.swiglu import swiglu
 
 CPU = torch.device("cpu")
 
@@ -62,20 +64,32 @@ def attended(attend, lengths, dtype):
     return [out.detach().float(), *(x.grad for x in leaves)]
 
 
-@pytest.mark.parametrize("lengths", [[130, 5, 5, 97, 96], [200, 200], [1, 1, 2]])
+@pytest.mark.parametrize(
+    "lengths", [[130, 5, 5, 97, 96], [200, 200], [1, 1, 2], [5, 130, 7, 97, 2, 99, 6, 9]]
+)
 @pytest.mark.identities
 def test_attention_stays_inside_its_row(lengths):
-    one_call = attended(_padded(lengths, CPU), lengths, torch.float32)
-    in_runs = attended(block_diagonal(lengths, CPU), lengths, torch.float32)
-    in_blocks = attended(block_diagonal(lengths, CPU), lengths, torch.bfloat16)
-    for expected, exact, rounded in zip(one_call, in_runs, in_blocks, strict=True):
-        assert (exact - expected).abs().max() < 1e-5
-        assert (rounded - expected).norm() < 0.01 * expected.norm(), "bfloat16 has 8 bits"
+    """Rows one by one, of like length in one call, and all in one call."""
+    one_by_one = attended(one_at_a_time(lengths), lengths, torch.float32)
+    for alike in (0, 1, 4, max(lengths)):
+        exact = attended(block_diagonal(lengths, CPU, alike), lengths, torch.float32)
+        rounded = attended(block_diagonal(lengths, CPU, alike), lengths, torch.bfloat16)
+        for expected, same, near in zip(one_by_one, exact, rounded, strict=True):
+            assert (same - expected).abs().max() < 1e-5
+            assert (near - expected).norm() < 0.01 * expected.norm(), "bfloat16 has 8 bits"
+
+
+def one_at_a_time(lengths):
+    def attend(layer, q, k, v):
+        rows = zip(*(x.split(lengths, dim=2) for x in (q, k, v)), strict=True)
+        return torch.cat([causal(layer, *row) for row in rows], dim=2)
+
+    return attend
 
 
 def test_what_stands_in_one_row_changes_no_other():
     lengths, random = [40, 100, 30], torch.Generator().manual_seed(0)
-    in_runs, one_call = block_diagonal(lengths, CPU), _padded(lengths, CPU)
+    in_runs, one_call = block_diagonal(lengths, CPU), block_diagonal(lengths, CPU, max(lengths))
     for attend, dtype in ((in_runs, torch.float32), (in_runs, torch.bfloat16), (one_call, torch.float32)):
         q, k, v = (torch.randn(1, n, 170, 16, generator=random) for n in (4, 2, 2))
         before = attend(0, q, k, v.to(dtype))
@@ -130,3 +144,32 @@ def test_a_product_is_torchs(rows):
     x.requires_grad_()
     linear(x, frozen).sum().backward()
     assert frozen.grad is None and x.grad is not None
+
+
+@pytest.mark.identities
+def test_swiglu_is_torchs():
+    random = torch.Generator().manual_seed(0)
+    x, g = torch.randn(3, 5, 16, generator=random), torch.randn(3, 5, 8, generator=random)
+    ours, plain = x.clone().requires_grad_(), x.clone().requires_grad_()
+    y, (gate, up) = swiglu(ours), plain.chunk(2, dim=-1)
+    expected = F.silu(gate) * up
+    for out in (y, expected):
+        out.backward(g)
+    assert torch.equal(y, expected) and (ours.grad - plain.grad).abs().max() < 1e-6
+
+
+@pytest.mark.identities
+def test_joined_projections_are_those_side_by_side():
+    policy = tiny()
+    layer = policy.model.model.layers[0].self_attn
+    parts, x = (layer.q_proj, layer.k_proj, layer.v_proj), torch.randn(40, policy.model.config.width)
+    whole = joined(x, parts)
+    whole.square().sum().backward()
+    together = [part.weight.grad.clone() for part in parts]
+    for part in parts:
+        part.weight.grad = None
+    each = torch.cat([part(x) for part in parts], dim=-1)
+    each.square().sum().backward()
+    assert (whole - each).abs().max() < 1e-5
+    for part, grad in zip(parts, together, strict=True):
+        assert torch.allclose(part.weight.grad, grad, rtol=1e-4, atol=1e-4)

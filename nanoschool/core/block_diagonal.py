@@ -1,13 +1,14 @@
 """block_diagonal: causal attention inside each row, where rows of different lengths lie end to end (2107.02027).
 
-On a CPU torch's fused kernel is slow in bfloat16 (its backward pass takes as long as all matrix products of the layer), so
-there it is written as matrix products over blocks of queries, each against the keys up to its own end; and where few rows
-have a length in common it is the fused kernel in float32.
-Shapes: B rows, S tokens of all rows, T tokens of a row, H query heads, G key-value heads, R = H / G, K head width.
+Rows of like length are attended to in one call, padded to the longest of them: causal attention does not look at what comes
+after. On a CPU torch's fused kernel is slow (in bfloat16 its backward pass takes as long as all matrix products of the
+layer), so there it is written as matrix products over blocks of queries, each against the keys up to its own end. The
+kernel in float32 is left for few rows in bfloat16, and for long ones, whose probabilities are too many to keep.
+Shapes: B rows, S tokens of all rows, P positions of all rows with their padding, T positions of a row, H query heads,
+G key-value heads, R = H / G, K head width.
 """
 
 from collections.abc import Sequence
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -15,58 +16,96 @@ from torch import Tensor
 
 from nanoschool.core.model import Attend, causal
 
-FEW = 4  # rows of one length below which products in bfloat16, prepared for every length anew, cost more than they save
+ALIKE = 16  # tokens by which lengths may differ in one call, on a CPU; elsewhere calls are dear and padding is cheap
+FEW = 4  # rows of a call below which products in bfloat16, prepared for every shape anew, cost more than they save
+LONG = 512  # tokens of a row above which the probabilities are not kept
 BLOCK = 96  # queries: small enough for a row's scores to stay in the cache
 
 
-def block_diagonal(lengths: Sequence[int], device: torch.device) -> Attend:
+def block_diagonal(lengths: Sequence[int], device: torch.device, alike: int = 0) -> Attend:
     """Attention of rows of these lengths, end to end in one: a token sees its own row, up to itself.
 
-    Rows of one length that stand side by side are attended to in one call, so sorted rows are the fastest. Where calls
-    are dear and padding is cheap (not on a CPU), all rows are padded for one call.
+    Lengths of the same multiple of `alike` are attended to in one call; 0: what is fastest on the device.
     """
-    if device.type != "cpu":
-        return _padded(lengths, device)
-    runs = [(length, len(list(same))) for length, same in groupby(lengths)]
-    sizes = [length * rows for length, rows in runs]
+    alike = alike or (ALIKE if device.type == "cpu" else max(lengths))
+    together: dict[int, list[int]] = {}
+    for row, length in enumerate(lengths):
+        together.setdefault((length - 1) // alike, []).append(row)
+    calls = [(len(rows), max(lengths[row] for row in rows)) for rows in together.values()]
+    sizes = [rows * longest for rows, longest in calls]
+    at_S = _places(lengths, list(together.values()), device)
+    as_it_is = at_S.equal(torch.arange(sum(sizes), device=device))
 
     def attend(layer: int, q_1HSK: Tensor, k_1GSK: Tensor, v_1GSK: Tensor) -> Tensor:
+        q_PHK, k_PGK, v_PGK = (x[0].transpose(0, 1) for x in (q_1HSK, k_1GSK, v_1GSK))
+        if not as_it_is:
+            q_PHK, k_PGK, v_PGK = (_Spread.apply(x, at_S, sum(sizes)) for x in (q_PHK, k_PGK, v_PGK))
         parts = []
-        for (length, rows), *qkv in zip(
-            runs, *(x.split(sizes, dim=2) for x in (q_1HSK, k_1GSK, v_1GSK)), strict=True
-        ):
-            q_BHTK, k_BGTK, v_BGTK = (x[0].unflatten(1, (rows, length)).transpose(0, 1) for x in qkv)
-            if v_BGTK.dtype != torch.bfloat16:
-                out_BHTK = causal(layer, q_BHTK, k_BGTK, v_BGTK)
-            elif rows >= FEW:
-                out_BHTK = _Blocked.apply(q_BHTK, k_BGTK, v_BGTK)
-            else:
-                with torch.autocast("cpu", enabled=False):
-                    out_BHTK = causal(layer, q_BHTK.float(), k_BGTK.float(), v_BGTK.float()).bfloat16()
-            parts.append(out_BHTK.transpose(1, 2).flatten(0, 1))
-        return torch.cat(parts).transpose(0, 1)[None]
+        for (rows, T), *qkv in zip(calls, *(x.split(sizes) for x in (q_PHK, k_PGK, v_PGK)), strict=True):
+            q_BHTK, k_BGTK, v_BGTK = (x.unflatten(0, (rows, T)).transpose(1, 2) for x in qkv)
+            parts.append(_attend(layer, q_BHTK, k_BGTK, v_BGTK).transpose(1, 2).flatten(0, 1))
+        out_PHK = torch.cat(parts)
+        out_SHK = out_PHK if as_it_is else _Gathered.apply(out_PHK, at_S)
+        return out_SHK.transpose(0, 1)[None]
 
     return attend
 
 
-def _padded(lengths: Sequence[int], device: torch.device) -> Attend:
-    lengths_B = torch.tensor(lengths, device=device)
-    steps_T = torch.arange(max(lengths), device=device)
-    live_BT = steps_T < lengths_B[:, None]
-    starts_B = lengths_B.cumsum(0) - lengths_B
-    at_BT = starts_B[:, None] + steps_T.minimum(lengths_B[:, None] - 1)
+def _attend(layer: int, q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor) -> Tensor:
+    (B, _, T, _), dtype = v_BGTK.shape, v_BGTK.dtype
+    if v_BGTK.device.type != "cpu":
+        return causal(layer, q_BHTK, k_BGTK, v_BGTK)
+    if T <= LONG and (B >= FEW or dtype != torch.bfloat16):
+        return _Blocked.apply(q_BHTK, k_BGTK, v_BGTK)
+    with torch.autocast("cpu", enabled=False):
+        wide = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (q_BHTK, k_BGTK, v_BGTK))
+        return causal(layer, *wide).to(dtype)
 
-    def attend(layer: int, q_1HSK: Tensor, k_1GSK: Tensor, v_1GSK: Tensor) -> Tensor:
-        q_BHTK, k_BGTK, v_BGTK = (
-            x[0].transpose(0, 1)[at_BT].transpose(1, 2) for x in (q_1HSK, k_1GSK, v_1GSK)
-        )
-        return causal(layer, q_BHTK, k_BGTK, v_BGTK).transpose(1, 2)[live_BT].transpose(0, 1)[None]
 
-    return attend
+def _places(lengths: Sequence[int], together: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    """Where each token stands once the rows of a call stand together, padded to their longest, (S,)."""
+    starts, first = [0] * len(lengths), 0
+    for rows in together:
+        longest = max(lengths[row] for row in rows)
+        for row in rows:
+            starts[row] = first
+            first += longest
+    lengths_B = torch.tensor(lengths)
+    moved_B = torch.tensor(starts) - (lengths_B.cumsum(0) - lengths_B)
+    return (torch.arange(int(lengths_B.sum())) + moved_B.repeat_interleave(lengths_B)).to(device)
+
+
+class _Spread(torch.autograd.Function):
+    """Tokens to their places, zeros elsewhere, (S, …) -> (P, …). Torch's own gradients of this and of its inverse add up
+    what stands at one place, one by one; here nothing stands twice."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, at_S: Tensor, places: int) -> Tensor:
+        ctx.save_for_backward(at_S)
+        return x.new_zeros(places, *x.shape[1:]).index_copy_(0, at_S, x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return gradients[0].index_select(0, *ctx.saved_tensors), None, None
+
+
+class _Gathered(torch.autograd.Function):
+    """The inverse, (P, …) -> (S, …)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, at_S: Tensor) -> Tensor:
+        ctx.save_for_backward(at_S)
+        ctx.places = len(x)
+        return x.index_select(0, at_S)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (g,) = gradients
+        return g.new_zeros(ctx.places, *g.shape[1:]).index_copy_(0, *ctx.saved_tensors, g), None
 
 
 class _Blocked(torch.autograd.Function):
-    """Products in the type of v, sums of gradients in float32; keeps the probabilities, T (T + BLOCK) / 2 a head."""
+    """Products in the type of v, gradients summed in float32 at least; keeps the probabilities, T (T + BLOCK) / 2 a head."""
 
     @staticmethod
     def forward(ctx: Any, q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor) -> Tensor:
@@ -92,7 +131,7 @@ class _Blocked(torch.autograd.Function):
         (B, G, R, T, K), dtype = q_BGRTK.shape, v_NTK.dtype
         g_BGRTK = gradients[0].to(dtype).unflatten(1, (G, R))
         dq_BTHK = torch.empty(B, T, G * R, K, dtype=ctx.dtypes[0])
-        dk_NTK, dv_NTK = torch.zeros(2, B * G, T, K)
+        dk_NTK, dv_NTK = torch.zeros(2, B * G, T, K, dtype=torch.promote_types(dtype, torch.float32))
         for (start, end), p_NSE in zip(_blocks(T), kept, strict=True):
             q_NSK, g_NSK = (x[:, :, :, start:end].reshape(B * G, -1, K) for x in (q_BGRTK, g_BGRTK))
             dv_NTK[:, :end] += torch.bmm(p_NSE.mT, g_NSK)

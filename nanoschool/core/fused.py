@@ -2,8 +2,9 @@
 
 The same function as `GPT`'s, in fewer and larger operations: q, k and v in one product, gate and up in one, each norm's
 gain inside the product that follows it, adapters merged, rotations as products of complex numbers (so what turns together
-in a head stands side by side). No padding: the tokens of all rows lie end to end.
-Shapes: N tokens, D width, H query heads, G key-value heads, K head width, F hidden, V vocabulary.
+in a head stands side by side). The tokens of all rows lie end to end. For oneDNN a few are added: it prepares a product anew
+for every count that it has not met of late, which takes longer than the product itself; they are not billed.
+Shapes: N tokens, P with those added, D width, H query heads, G key-value heads, K head width, F hidden, V vocabulary.
 """
 
 from collections.abc import Callable
@@ -46,25 +47,34 @@ class Fused:
     def __call__(self, tokens_N: Tensor, positions_N: Tensor, attend: Attend) -> Tensor:
         """Final hidden states, (N, D), normed but for the gain that is in the head."""
         c, N = self.config, len(tokens_N)
-        product = self._product(N)
+        tokens_P, positions_P = self._rounded(tokens_N), self._rounded(positions_N)
+        P, product = len(tokens_P), self._product(N)
         heads = c.heads + c.kv_heads
-        turns = self.turns_TK[positions_N]
-        x_ND = self.embedding[tokens_N]
+        turns = self.turns_TK[positions_P]
+        x_PD = self.embedding[tokens_P]
         for i, w in enumerate(self.layers):
-            qkv_NHK = product(self._norm(x_ND), w.qkv).view(N, heads + c.kv_heads, c.head_width)
-            qk_NHK = qkv_NHK[:, :heads]
+            qkv_PHK = product(self._norm(x_PD), w.qkv).view(P, heads + c.kv_heads, c.head_width)
+            qk_PHK = qkv_PHK[:, :heads]
             if w.gain is not None:
-                qk_NHK = self._norm(qk_NHK) * w.gain
-            qk = torch.view_as_complex(qk_NHK.reshape(N, heads, -1, 2)) * turns
-            qk_NHK = torch.view_as_real(qk).view(N, heads, c.head_width)
-            attended = attend(i, qk_NHK[:, : c.heads], qk_NHK[:, c.heads :], qkv_NHK[:, heads:])
-            x_ND = x_ND + product(attended.reshape(N, -1), w.out)
-            gate_NF, up_NF = product(self._norm(x_ND), w.gate_up).chunk(2, dim=-1)
-            x_ND = x_ND + product(F.silu(gate_NF) * up_NF, w.down)
-        return self._norm(x_ND)
+                qk_PHK = self._norm(qk_PHK) * w.gain
+            qk = torch.view_as_complex(qk_PHK.reshape(P, heads, -1, 2)) * turns
+            qk_NHK = torch.view_as_real(qk).view(P, heads, c.head_width)[:N]
+            attended = attend(i, qk_NHK[:, : c.heads], qk_NHK[:, c.heads :], qkv_PHK[:N, heads:])
+            x_PD = x_PD + product(self._rounded(attended.reshape(N, -1)), w.out)
+            gate_PF, up_PF = product(self._norm(x_PD), w.gate_up).chunk(2, dim=-1)
+            x_PD = x_PD + product(F.silu(gate_PF) * up_PF, w.down)
+        return self._norm(x_PD)[:N]
 
     def logits(self, x_ND: Tensor) -> Tensor:
-        return self._product(len(x_ND))(x_ND, self.head)
+        N = len(x_ND)
+        return self._product(N)(self._rounded(x_ND), self.head)[:N]
+
+    def _rounded(self, x: Tensor) -> Tensor:
+        """With zeros behind, up to a multiple of FEW, where oneDNN multiplies it."""
+        more = -len(x) % FEW
+        if not more or len(x) < FEW or not self.onednn:
+            return x
+        return torch.cat((x, x.new_zeros(more, *x.shape[1:])))
 
     def _product(self, tokens: int) -> Callable[[Tensor, Tensor], Tensor]:
         """The faster one for so many."""

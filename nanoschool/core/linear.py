@@ -9,6 +9,7 @@ and no faster than with 128.
 """
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -40,6 +41,14 @@ def linear(x: Tensor, weight_OI: Tensor) -> Tensor:
     return F.linear(x, weight_OI)
 
 
+def joined(x: Tensor, parts: Sequence[nn.Module]) -> Tensor:
+    """What several projections of x give, side by side; where none has an adapter they are one product."""
+    plain = [part.weight for part in parts if isinstance(part, Linear)]
+    if len(plain) == len(parts):
+        return linear(x, torch.cat(plain))
+    return torch.cat([part(x) for part in parts], dim=-1)
+
+
 def has_onednn(device: torch.device) -> bool:
     return device.type == "cpu" and torch.backends.mkldnn.is_available()
 
@@ -62,8 +71,15 @@ class _Product(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
         (g_NO,), (a_NI, b_OI) = gradients, ctx.saved_tensors
         da_NI = onednn(g_NO, b_OI.T) if ctx.needs_input_grad[0] else None
-        db_OI = onednn(g_NO.T, a_NI.T) if ctx.needs_input_grad[1] else None
+        db_OI = _summed(g_NO, a_NI) if ctx.needs_input_grad[1] else None
         return da_NI, db_OI
+
+
+def _summed(g_NO: Tensor, a_NI: Tensor) -> Tensor:
+    """g^T a, (O, I). The left factor of a product is copied where it stands on its side, so that is the narrower one."""
+    if g_NO.shape[1] <= a_NI.shape[1]:
+        return onednn(g_NO.T, a_NI.T)
+    return onednn(a_NI.T, g_NO.T).T
 
 
 def onednn(a_NI: Tensor, b_OI: Tensor) -> Tensor:

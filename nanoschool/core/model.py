@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nanoschool.core.config import ModelConfig
-from nanoschool.core.linear import Linear, compute_type, linear
+from nanoschool.core.linear import Linear, compute_type, joined, linear
 from nanoschool.core.norm import RMSNorm, rotate
+from nanoschool.core.swiglu import swiglu
 
 # attend(layer, q_BHSK, k_BGSK, v_BGSK) -> (B, H, S, K): the trainer attends causally, the engine to its cache
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
@@ -33,15 +34,15 @@ class Attention(nn.Module):
         self.o_proj = Linear(c.heads * c.head_width, c.width)
         self.q_norm = RMSNorm(c.head_width, c.eps) if c.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(c.head_width, c.eps) if c.qk_norm else nn.Identity()
-        self.head_width = c.head_width
+        self.heads, self.kv_heads, self.head_width = c.heads, c.kv_heads, c.head_width
 
     def forward(self, x_BSD: Tensor, rope: tuple[Tensor, Tensor], layer: int, attend: Attend) -> Tensor:
         B, S, _ = x_BSD.shape
-        q_BSHK = self.q_norm(self.q_proj(x_BSD).view(B, S, -1, self.head_width))
-        k_BSGK = self.k_norm(self.k_proj(x_BSD).view(B, S, -1, self.head_width))
-        v_BSGK = self.v_proj(x_BSD).view(B, S, -1, self.head_width)
-        q, k = rotate(q_BSHK, rope).transpose(1, 2), rotate(k_BSGK, rope).transpose(1, 2)
-        return self.o_proj(attend(layer, q, k, v_BSGK.transpose(1, 2)).transpose(1, 2).reshape(B, S, -1))
+        qkv = joined(x_BSD, (self.q_proj, self.k_proj, self.v_proj)).view(B, S, -1, self.head_width)
+        q_BSHK, k_BSGK, v_BSGK = qkv.split((self.heads, self.kv_heads, self.kv_heads), dim=2)
+        q, k = rotate(self.q_norm(q_BSHK), rope), rotate(self.k_norm(k_BSGK), rope)
+        out_BHSK = attend(layer, *(x.transpose(1, 2) for x in (q, k, v_BSGK)))
+        return self.o_proj(out_BHSK.transpose(1, 2).reshape(B, S, -1))
 
 
 class MLP(nn.Module):
@@ -52,7 +53,7 @@ class MLP(nn.Module):
         self.down_proj = Linear(c.hidden, c.width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return self.down_proj(swiglu(joined(x, (self.gate_proj, self.up_proj))))
 
 
 class Layer(nn.Module):
