@@ -16,6 +16,7 @@ from nanoschool.core.policy import Policy
 from nanoschool.envs.hidden import OUTPUTS, Hidden, rule_book
 from nanoschool.envs.noted import Noted
 from nanoschool.envs.rules import Rules, problem
+from nanoschool.envs.taste import Taste
 from nanoschool.evals.learned import learned_bits
 from nanoschool.lab import bandwidth
 from nanoschool.lab.bandwidth import Arm, Study
@@ -30,6 +31,7 @@ from nanoschool.methods.playbook import PlainNotes, Playbook
 from nanoschool.methods.process_grpo import to_come
 from nanoschool.methods.review_imitation import ReviewImitation
 from nanoschool.methods.review_pairs import ReviewPairs
+from nanoschool.methods.review_reward import ReviewReward
 from nanoschool.methods.sleep import Sleep, forget, without_prompt
 from nanoschool.rollout import rollout
 from nanoschool.saving import Progress, restore, write
@@ -192,6 +194,10 @@ def test_what_cannot_work_is_refused_before_anything_is_spent():
         with pytest.raises(UserError, match="'hidden' gives no feedback"):
             method.check(Silent())
         replace(method, own_reviews=1.0).check(Silent())
+    for method in (ReviewPairs(), ReviewImitation(), ReviewReward()):
+        with pytest.raises(UserError, match=r"'taste' names no wrong place .* it says '0 words, not \d+'"):
+            method.check(Taste())
+        method.check(Hidden())
     with pytest.raises(UserError, match=r"own_reviews=1\.5 must be"):
         Notes(own_reviews=1.5)
     with pytest.raises(UserError, match="room=200 must be below the context"):

@@ -1,14 +1,16 @@
 """critique: what a review says of an attempt, made once and billed, and the uses that learning can make of it.
 
 The review is one text an attempt, `Trajectory.feedback`: the world's own words, or the model's where it is asked to review
-itself. Every world of ours names one wrong place and what is right there, `wrong: d k, right: d q`; a text that says it in
-another way is still a context for `self_distill` and a note for `notes`, but no step reward, pair or lesson to imitate.
+itself. Worlds of rules name one wrong place and what is right there, `wrong: d k, right: d q`; a text that says it in other
+words is still a context for `self_distill` and a note for `notes`, but no step reward, pair or lesson to imitate.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import log
+from random import Random
 
 from nanoschool import bits
 from nanoschool.core.batch import Batch
@@ -20,7 +22,7 @@ from nanoschool.ledger import Ledger
 from nanoschool.methods.base import Learner, Method, require
 from nanoschool.methods.stepped import characters, turns
 from nanoschool.rollout import alone, stable_hash
-from nanoschool.types import Ask, Environment, Message, Reply, Task, Trajectory
+from nanoschool.types import Ask, Environment, HasGuesses, Message, Reply, Task, Trajectory
 
 NAMED = re.compile(r"wrong: (.*?), right: (.*)")
 ABSENT = "nothing"  # stands where a reply lacks something, or has too much
@@ -47,21 +49,41 @@ class Reviewed(Method):
 def require_feedback(method: Reviewed, env: Environment) -> None:
     """Raise UserError where a world says nothing of attempts that fail: there would be nothing to learn from."""
     lacks = f"world {env.name!r} gives no feedback on what fails, which it learns from; practise in another"
-    require(method.own_reviews > 0 or gives_feedback(env), method, lacks)
+    require(method.own_reviews > 0 or any(complaints(env)), method, lacks)
 
 
-def gives_feedback(env: Environment) -> bool:
-    """Does an attempt that says nothing get a word of feedback?"""
-    for task in env.tasks("train", LOOKED_AT):
-        episode = alone(env, env.play)(task)
-        try:
-            next(episode)
-            for _ in range(LONGEST):
-                episode.send(Reply(""))
-        except StopIteration as end:
-            if end.value.feedback:
-                return True
-    return False
+def require_place(method: Reviewed, env: Environment) -> None:
+    """Raise UserError where no feedback of a world says what is wrong in an attempt and what is right there."""
+    require_feedback(method, env)
+    told = complaints(env)
+    lacks = (
+        f'world {env.name!r} names no wrong place and what is right there ("wrong: …, right: …"), which it learns '
+        f"from; it says {next(filter(None, told), '')!r}; practise in another"
+    )
+    require(method.own_reviews > 0 or any(map(NAMED.search, told)), method, lacks)
+
+
+def complaints(env: Environment) -> list[str]:
+    """What a world says of a few attempts that say nothing, and of some by chance where it knows what that is."""
+    told = []
+    for number, task in enumerate(env.tasks("train", LOOKED_AT)):
+        told.append(_said_of(env, task, lambda replies: ""))
+        if isinstance(env, HasGuesses):
+            told.append(_said_of(env, task, partial(env.guess, task, rng=Random(number))))
+    return told
+
+
+def _said_of(env: Environment, task: Task, speak: Callable[[list[str]], str]) -> str:
+    """The feedback of one attempt; "" where it does not come to an end."""
+    episode, replies = alone(env, env.play)(task), list[str]()
+    try:
+        next(episode)
+        for _ in range(LONGEST):
+            replies.append(speak(replies))
+            episode.send(Reply(replies[-1]))
+    except StopIteration as end:
+        return end.value.feedback
+    return ""
 
 
 def reviewed(learner: Learner, attempts: list[Trajectory], share: float) -> list[Trajectory]:

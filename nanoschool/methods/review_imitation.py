@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from nanoschool.methods.base import Learner
-from nanoschool.methods.critique import Reviewed, corrected, require_feedback
+from nanoschool.methods.critique import Reviewed, corrected, require_place
 from nanoschool.methods.practice import Practice, measures
 from nanoschool.methods.shown import NEWS
 from nanoschool.types import Environment, Trajectory
@@ -21,7 +21,7 @@ class ReviewImitation(Reviewed, Practice):
 
     def check(self, env: Environment) -> None:
         super().check(env)
-        require_feedback(self, env)
+        require_place(self, env)
 
     def credit(self, learner: Learner, trajectories: list[Trajectory]) -> dict[str, float]:
         return measures(trajectories)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from nanoschool.methods.base import Learner
-from nanoschool.methods.critique import Reviewed, corrected, require_feedback
+from nanoschool.methods.critique import Reviewed, corrected, require_place
 from nanoschool.methods.online_dpo import OnlineDPO
 from nanoschool.methods.practice import measures
 from nanoschool.types import Environment, Trajectory
@@ -22,7 +22,7 @@ class ReviewPairs(Reviewed, OnlineDPO):
 
     def check(self, env: Environment) -> None:
         super().check(env)
-        require_feedback(self, env)
+        require_place(self, env)
 
     def credit(self, learner: Learner, trajectories: list[Trajectory]) -> dict[str, float]:
         return measures(trajectories)  # a side is worth what `corrected` gives it

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from nanoschool.methods.base import Learner
-from nanoschool.methods.critique import Reviewed, blamed_token, require_feedback
+from nanoschool.methods.critique import Reviewed, blamed_token, require_place
 from nanoschool.methods.step_reward import StepReward
 from nanoschool.types import Environment, Trajectory
 
@@ -19,7 +19,7 @@ class ReviewReward(Reviewed, StepReward):
 
     def check(self, env: Environment) -> None:
         super().check(env)
-        require_feedback(self, env)
+        require_place(self, env)
 
     def offered(self, learner: Learner, trajectories: list[Trajectory]) -> float:
         """Only the reviews, which are billed as they come."""
