@@ -6,11 +6,12 @@ from typing import Any
 from nanoschool.report.markdown import interval, table
 
 Told = Mapping[str, Any]
-START = "start"
+STARTS = {"start": "less the start at its best", "start in chat": "less the start in chat"}
 
 
 def markdown(told: Told) -> str:
-    """Every arm's score, what it is above the start, its pass@k, distance, cost; and what was forgotten elsewhere."""
+    """Every arm's score, what it is above the start (at its best, and asked in chat), its pass@k, distance and cost; and
+    what was forgotten elsewhere."""
     plan, bill = told["comparison"], told["bill"]
     command = f"nanoschool compare {' '.join(plan['methods'])} --env {plan['env']} --from {plan['start']}"
     command += f" --budget {plan['budget']} --seeds {plan['seeds']}"
@@ -37,11 +38,12 @@ def markdown(told: Told) -> str:
 
 def _arms(told: Told) -> list[str]:
     attempts = str(told["comparison"]["attempts"])
+    starts = [start for start in STARTS if start in told["arms"]]
+    found = {(pair["before"], pair["after"]): pair for pair in told["pairs"]}
     head = [
         "arm",
         "test",
-        "less the start at its best",
-        "p",
+        *(word for start in starts for word in (STARTS[start], "p")),
         "pass@1",
         f"pass@{attempts}",
         "KL a reply",
@@ -51,16 +53,13 @@ def _arms(told: Told) -> list[str]:
     ]
     rows = []
     for name, arm in sorted(told["arms"].items(), key=lambda item: -item[1]["test"]["mean"]):
-        gain = next(
-            (pair for pair in told["pairs"] if (pair["before"], pair["after"]) == (START, name)), None
-        )
+        gains = [found.get((start, name)) for start in starts]
         passk, cost = arm.get("passk"), arm.get("cost")
         rows.append(
             [
                 f"{name} ({arm['kind']})",
                 interval(arm["test"]),
-                interval(gain["difference"], "+") if gain else "",
-                f"{gain['p_holm']:.2g}" if gain else "",
+                *(word for gain in gains for word in _gain(gain)),
                 f"{passk['1']['mean']:.3f}" if passk else "",
                 f"{passk[attempts]['mean']:.3f}" if passk else "",
                 f"{arm['distance']['sequence']['mean']:.2f}" if "distance" in arm else "",
@@ -72,13 +71,17 @@ def _arms(told: Told) -> list[str]:
     return table(head, rows)
 
 
+def _gain(pair: Told | None) -> tuple[str, str]:
+    return (interval(pair["difference"], "+"), f"{pair['p_holm']:.2g}") if pair else ("", "")
+
+
 def _elsewhere(told: Told) -> list[str]:
     found = {name: arm["elsewhere"] for name, arm in told["arms"].items() if arm.get("elsewhere")}
     worlds = list(next(iter(found.values()), {}))
     if not worlds:
         return []
     one = next(iter(found.values()))
-    rows = [[START, *(f"{one[world]['before']['mean']:.3f}" for world in worlds)]]
+    rows = [["start", *(f"{one[world]['before']['mean']:.3f}" for world in worlds)]]
     for name, changes in found.items():
         cells = []
         for world in worlds:
