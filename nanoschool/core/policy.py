@@ -21,7 +21,7 @@ from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.ledger import Ledger
 from nanoschool.types import Trajectory
 
-MICRO_TOKENS = {"cuda": 32_768}
+MICRO_TOKENS = {"cpu": 16_384, "cuda": 32_768}
 Loss = Callable[[Tensor, Batch, Totals], Tensor]  # (log-probabilities (B, T), batch, totals) -> scalar
 
 
