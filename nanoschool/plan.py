@@ -195,19 +195,17 @@ def checked(settings: Settings, where: str) -> Settings:
         fine = all(0 <= share < float("inf") for share in shares.values())
         if not fine or (shares and not any(shares.values())):
             raise UserError(f"{where}: the shares of {key} must be 0 or more and not all 0")
-    if (
-        settings.name in ("", ".", "..")
-        or not settings.name.isprintable()
-        or Path(settings.name).name != settings.name
-    ):
-        raise UserError(
-            f"{where}: name {settings.name!r} is no name of a folder; --runs-dir says where it is"
-        )
-    if len(settings.name.encode()) > LONGEST_NAME:
-        raise UserError(f"{where}: name is longer than {LONGEST_NAME} bytes; give a shorter --name")
+    require_folder_name(settings.name, where)
     if not settings.stages:
         raise UserError(f'{where}: has no stages: write stages = ["pretrain"] and a table [pretrain]')
     return settings
+
+
+def require_folder_name(name: str, where: str) -> None:
+    if name in ("", ".", "..") or not name.isprintable() or Path(name).name != name:
+        raise UserError(f"{where}: name {name!r} is no name of a folder; --runs-dir says where it is")
+    if len(name.encode()) > LONGEST_NAME:
+        raise UserError(f"{where}: name is longer than {LONGEST_NAME} bytes; give a shorter --name")
 
 
 def _check_judge(name: str, stages: dict[str, Stage], where: str) -> None:

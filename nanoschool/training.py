@@ -171,7 +171,7 @@ def _fitted(use: type[Any], base: Settings) -> Any:
     """The method as it is where nothing is said of it: without replay where the start's run has nothing to replay."""
     own = use()
     there = {"taught": base.taught, "mix": base.mix}
-    if "replay" in {f.name for f in fields(own)} and not there[own.draws_on()[-1]]:
+    if getattr(own, "replay", 0) and not there[own.draws_on()[-1]]:
         return replace(own, replay=0)
     return own
 

@@ -52,7 +52,9 @@ def settle(comparison: Comparison, plan: Settings, folder: Folder) -> Comparison
     """
     machine = device.choose(comparison.device, THREADS).to_json()
     asked = comparison.to_json() | {"runs_dir": str(comparison.runs_dir.absolute())}
-    now = {"asked": asked, "machine": machine, "start": _weights(Path(plan.start.path))}
+    files = [*comparison.methods, comparison.env]
+    own = {file: _digest(Path(file)) for file in files if file.endswith(".py")}
+    now = {"asked": asked, "machine": machine, "start": _weights(Path(plan.start.path)), "files": own}
     if not (known := folder.read_json(PLAN)):
         settled = replace(comparison, device=machine["device"])
         if comparison.budget.startswith("seconds"):
@@ -62,10 +64,10 @@ def settle(comparison: Comparison, plan: Settings, folder: Folder) -> Comparison
         return settled
     fresh = json.loads(json.dumps(now))  # as it was written: lists, no tuples
     changed = [
-        f"{key}: {known[part].get(key)}, now {value}"
+        f"{key}: {known.get(part, {}).get(key)}, now {value}"
         for part in fresh
         for key, value in fresh[part].items()
-        if known[part].get(key) != value
+        if known.get(part, {}).get(key) != value
     ]
     if changed:
         raise UserError(
@@ -91,7 +93,9 @@ class Work:
         rates = {arm.method: best_rate(arm, trials) for arm in every}
         taught = [Cell("arm", arm.method, rates[arm.method], seed) for seed in seeds for arm in every]
         trained = self._do("arms", taught)
-        k = bought(most_spent(trained, len(every)), start["attempt_flops"], len(start["rewards"]))
+        budget = Budget.parse(self.comparison.budget)
+        flops = budget.limit if budget.unit == "flops" else most_spent(trained, len(every))
+        k = bought(flops, start["attempt_flops"], len(start["rewards"]))
         more = [Cell("sampling", world, seed=seed, attempts=k, way=start["way"]) for seed in seeds]
         return [start, *trials, *trained, *self._do("more sampling", more)]
 
@@ -161,6 +165,8 @@ def _mean(values: Sequence[float]) -> str:
 
 def _weights(folder: Path) -> dict[str, str]:
     """SHA-256 of the start's weights, by file."""
-    return {
-        path.name: sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("model*.safetensors"))
-    }
+    return {path.name: _digest(path) for path in sorted(folder.glob("model*.safetensors"))}
+
+
+def _digest(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()

@@ -15,7 +15,7 @@ from tyro.conf import Suppress, arg
 
 from nanoschool.lab.scripted import perform
 from nanoschool.ledger import Budget
-from nanoschool.plan import Settings
+from nanoschool.plan import Settings, require_folder_name
 from nanoschool.rollout import alone
 from nanoschool.training import STAGE, training
 from nanoschool.types import Environment, UserError
@@ -24,6 +24,10 @@ CONTROLS = ("random_reward", "format_reward", "inverted_reward")
 PLAN = "plan.json"
 APART = 3.0  # the factor between the learning rates that are tried, around the method's own
 RATES = 3  # learning rates tried of each arm
+SAID, UNSAID = (
+    ("start", "env", "budget", "seeds"),
+    ("methods", "device", "runs_dir"),
+)  # always, and never, of a command
 TRIAL_SEED = 0  # of the trials; the arms themselves have seeds from 1 on, so none is chosen by
 
 
@@ -52,6 +56,16 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"runs_dir": str(self.runs_dir)}
 
+    def command(self) -> str:
+        """What was asked, with every flag that is not as it would be of itself."""
+        words = ["nanoschool compare", *self.methods]
+        for field in fields(Comparison):
+            value = getattr(self, field.name)
+            if field.name in SAID or (value != field.default and field.name not in UNSAID):
+                flag = "from" if field.name == "start" else field.name.replace("_", "-")
+                words += [f"--{flag}", *map(str, value if isinstance(value, tuple) else [value])]
+        return " ".join(words)
+
     @classmethod
     def from_json(cls, told: dict[str, Any]) -> "Comparison":
         values: dict[str, Any] = dict(told)
@@ -71,7 +85,9 @@ class Asked(Comparison):
     def folder(self) -> Path:
         """By its default name in letters that every file system takes."""
         plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in self.env).strip(".-")
-        return self.runs_dir / (self.name or f"compare-{plain}")
+        name = self.name or f"compare-{plain}"
+        require_folder_name(name, "nanoschool compare")
+        return self.runs_dir / name
 
     def comparison(self, methods: Sequence[str]) -> Comparison:
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(Comparison)}

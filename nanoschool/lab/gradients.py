@@ -65,7 +65,8 @@ class Beside:
         """The angle of a credit's gradient to the true one, and its own signal to noise; None where it has none."""
         own_PD = self._parts(credit)
         own_PP = own_PD @ own_PD.T
-        angle = cosine(own_PP, own_PD @ self.true_PD.T, self.gram_PP) if own_PP.any() else None
+        there = own_PP.any() and self.gram_PP.any()
+        angle = cosine(own_PP, own_PD @ self.true_PD.T, self.gram_PP) if there else None
         return {"cosine": angle and angle.to_json(), "signal_to_noise": self._ratio(own_PP)}
 
     def _parts(self, credit: Credit) -> np.ndarray:

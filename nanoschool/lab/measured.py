@@ -7,6 +7,7 @@ from nanoschool.core.policy import Policy
 from nanoschool.evals.distance import distance
 from nanoschool.evals.measure import answers, rewards, ways
 from nanoschool.lab.comparison import Comparison
+from nanoschool.lab.sampling import AT_ONCE
 from nanoschool.types import Environment
 
 FAR = 4  # samples of each problem that the distance from the start is taken on
@@ -44,17 +45,24 @@ def measure_start(
     elsewhere = [name for name in evaluated if name != c.env]
     best = {c.env: best_way(policy, worlds[c.env], c)}
     best |= {name: CHAT if converses else best_way(policy, worlds[name], c) for name in elsewhere}
-    before = policy.ledger.total("attempts").flops
     found = _of_world(policy, worlds[c.env], best[c.env], c)
-    sampled = found.pop("sampled")
-    cost = (policy.ledger.total("attempts").flops - before) / len(sampled)
+    del found["sampled"]
     if best[c.env] != CHAT:  # as the trained are asked: what they gain by it may be a way of answering
         found["chat"] = _rewards(policy, worlds[c.env], CHAT, c.problems, c)
     return found | {
         "way": best[c.env],
-        "attempt_flops": cost,
+        "attempt_flops": _price(policy, worlds[c.env], best[c.env], c),
         "elsewhere": {name: _rewards(policy, worlds[name], best[name], c.elsewhere, c) for name in elsewhere},
     }
+
+
+def _price(policy: Policy, env: Environment, way: str, comparison: Comparison) -> float:
+    """FLOPs of an attempt, where as many share a prompt as when more are sampled."""
+    c, before = comparison, policy.ledger.total("price").flops
+    tasks = env.tasks("test", c.problems)[: c.pass_problems]
+    with policy.ledger.account("price"):
+        sampled = answers(policy, env, tasks, way, samples=AT_ONCE, temperature=1.0, max_tokens=c.max_tokens)
+    return (policy.ledger.total("price").flops - before) / len(sampled)
 
 
 def best_way(policy: Policy, env: Environment, comparison: Comparison) -> str:

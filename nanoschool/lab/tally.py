@@ -55,6 +55,7 @@ def tally(
     compared = pairs(rewards, methods)
     return {
         "comparison": comparison.to_json(),
+        "command": comparison.command(),
         "verdict": asdict(verdict(rewards, methods, compared)) | {"alpha": ALPHA, "family": len(compared)},
         "arms": every,
         "absent": dict(absent),

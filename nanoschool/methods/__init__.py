@@ -6,7 +6,7 @@ A method's file is named as it is loaded: `load("rloo")` imports methods/rloo.py
 import ast
 import difflib
 import importlib
-from dataclasses import is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,4 +50,13 @@ def _load_file(path: Path) -> type[Any]:
         raise UserError(
             f"method {path}: the file exports no METHOD that is a dataclass; end it with a line such as METHOD = MyMethod"
         )
+    if not issubclass(found, importlib.import_module(f"{__name__}.base").Method):  # late: it takes torch
+        raise UserError(
+            f"method {path}: {found.__name__} is no nanoschool.methods.base.Method; derive it from that, or from a method"
+        )
+    without = [
+        f.name for f in fields(found) if f.init and f.default is MISSING and f.default_factory is MISSING
+    ]
+    if without:
+        raise UserError(f"method {path}: {without[0]} has no default; give each of its fields one")
     return found

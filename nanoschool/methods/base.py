@@ -17,6 +17,7 @@ from nanoschool.core.policy import Policy
 from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.rollout import stable_hash
 from nanoschool.types import Environment, Trajectory, UserError
+from nanoschool.userfile import PREFIX
 
 if TYPE_CHECKING:
     from nanoschool.core.corpus import TokenText
@@ -156,7 +157,8 @@ def pay(learner: Learner, trajectories: list[Trajectory]) -> dict[str, float]:
 def require(holds: bool, method: Method, complaint: str) -> None:
     """Check a method's setting as it is made. Raises UserError with the complaint, which says what to write."""
     if not holds:
-        raise UserError(f"method {type(method).__module__.rpartition('.')[2]}: {complaint}")
+        name = type(method).__module__.rpartition(".")[2].removeprefix(f"{PREFIX}method_")
+        raise UserError(f"method {name}: {complaint}")
 
 
 def require_weights(method: Method, *, beta2: float, replay_weight: float) -> None:

@@ -44,7 +44,8 @@ class Distill(Practice):
         folder, _, stage = self.teacher.rpartition(":")
         there = bool(folder) and (Path(folder) / "checkpoints" / stage).exists()
         complaint = (
-            f"teacher={self.teacher!r} must be FOLDER:STAGE of a run with that stage, such as runs/big:rl"
+            f"teacher={self.teacher!r} must be FOLDER:STAGE of a run with that stage, such as runs/big:rl; an arm of "
+            "a comparison names it in a file of its own, as experiments/later.py does"
         )
         require(there, self, complaint)
 

@@ -72,7 +72,10 @@ class Practice(Method):
         raise TypeError(f"{type(self).__name__} defines no advantages()")
 
     def credit(self, learner: Learner, trajectories: list[Trajectory]) -> dict[str, float]:
-        for trajectory, advantage in zip(trajectories, self.advantages(trajectories), strict=True):
+        advantages = self.advantages(trajectories)
+        counts = f"advantages() gives {len(advantages)} numbers for {len(trajectories)} attempts; one each"
+        require(len(advantages) == len(trajectories), self, counts)
+        for trajectory, advantage in zip(trajectories, advantages, strict=True):
             trajectory.weights = [advantage if sampled else 0.0 for sampled in trajectory.mask]
         return measures(trajectories)
 

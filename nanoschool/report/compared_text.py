@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from nanoschool.ledger import Budget
 from nanoschool.report.markdown import interval, table
 
 Told = Mapping[str, Any]
+BEYOND = 1.1  # times its budget, from where on it is told that an arm spent more
 STARTS = {"start": "less the start at its best", "start in chat": "less the start in chat"}
 
 
@@ -13,13 +15,12 @@ def markdown(told: Told) -> str:
     """Every arm's score, what it is above the start (at its best, and asked in chat), its pass@k, distance and cost; and
     what was forgotten elsewhere."""
     plan, bill = told["comparison"], told["bill"]
-    command = f"nanoschool compare {' '.join(plan['methods'])} --env {plan['env']} --from {plan['start']}"
-    command += f" --budget {plan['budget']} --seeds {plan['seeds']}"
     hours = sum(bill["seconds"].values()) / 3600
     lines = [
         f"# {plan['env']} from {plan['start']}, {plan['budget']} for each arm and seed",
         "",
-        f"`{command}`: {hours:.1f} hours of processes in all, one thread each, learning rates and evaluation included.",
+        f"`{told['command']}`: {hours:.1f} hours of processes in all, one thread each, learning rates and evaluation "
+        "included.",
         "",
         f"**{told['verdict']['words']}.**",
         "",
@@ -30,6 +31,7 @@ def markdown(told: Told) -> str:
         "",
         *_arms(told),
         "",
+        *_beyond(told),
         *_elsewhere(told),
     ]
     lines += [f"Without {name}: {reason}." for name, reason in told["absent"].items()]
@@ -49,6 +51,7 @@ def _arms(told: Told) -> list[str]:
         "KL a reply",
         "lr",
         "rollouts",
+        "FLOPs",
         "s a seed",
     ]
     rows = []
@@ -65,10 +68,25 @@ def _arms(told: Told) -> list[str]:
                 f"{arm['distance']['sequence']['mean']:.2f}" if "distance" in arm else "",
                 f"{arm['lr']:g}" if arm.get("lr") else "",
                 f"{cost['rollouts']:,.0f}" if cost else "",
+                f"{cost['flops']:.3g}" if cost else "",
                 f"{arm['seconds']:.0f}" if "seconds" in arm else "",
             ]
         )
     return table(head, rows)
+
+
+def _beyond(told: Told) -> list[str]:
+    """Whose steps, which are not divided, took an arm beyond its budget."""
+    budget = Budget.parse(told["comparison"]["budget"])
+    times = {
+        name: arm["cost"][budget.unit] / budget.limit
+        for name, arm in told["arms"].items()
+        if "seconds" in arm
+    }
+    over = [f"{name} {ratio:.2f} times" for name, ratio in times.items() if ratio > BEYOND]
+    if not over:
+        return []
+    return [f"A step is not divided, so some spent more than their budget: {', '.join(over)}.", ""]
 
 
 def _gain(pair: Told | None) -> tuple[str, str]:
