@@ -46,9 +46,9 @@ class Fused:
 
     def __call__(self, tokens_N: Tensor, positions_N: Tensor, attend: Attend) -> Tensor:
         """Final hidden states, (N, D), normed but for the gain that is in the head."""
-        c, N = self.config, len(tokens_N)
-        tokens_P, positions_P = self._rounded(tokens_N), self._rounded(positions_N)
-        P, product = len(tokens_P), self._product(N)
+        c, N = self.config, tokens_N.shape[0]
+        more, product = self._more(N), self._product(N)
+        P, tokens_P, positions_P = N + more, _longer(tokens_N, more), _longer(positions_N, more)
         heads = c.heads + c.kv_heads
         turns = self.turns_TK[positions_P]
         x_PD = self.embedding[tokens_P]
@@ -60,21 +60,18 @@ class Fused:
             qk = torch.view_as_complex(qk_PHK.reshape(P, heads, -1, 2)) * turns
             qk_NHK = torch.view_as_real(qk).view(P, heads, c.head_width)[:N]
             attended = attend(i, qk_NHK[:, : c.heads], qk_NHK[:, c.heads :], qkv_PHK[:N, heads:])
-            x_PD = x_PD + product(self._rounded(attended.reshape(N, -1)), w.out)
+            x_PD = x_PD + product(_longer(attended.reshape(N, -1), more), w.out)
             gate_PF, up_PF = product(self._norm(x_PD), w.gate_up).chunk(2, dim=-1)
             x_PD = x_PD + product(F.silu(gate_PF) * up_PF, w.down)
         return self._norm(x_PD)[:N]
 
     def logits(self, x_ND: Tensor) -> Tensor:
-        N = len(x_ND)
-        return self._product(N)(self._rounded(x_ND), self.head)[:N]
+        N = x_ND.shape[0]
+        return self._product(N)(_longer(x_ND, self._more(N)), self.head)[:N]
 
-    def _rounded(self, x: Tensor) -> Tensor:
-        """With zeros behind, up to a multiple of FEW, where oneDNN multiplies it."""
-        more = -len(x) % FEW
-        if not more or len(x) < FEW or not self.onednn:
-            return x
-        return torch.cat((x, x.new_zeros(more, *x.shape[1:])))
+    def _more(self, tokens: int) -> int:
+        """How many to add: up to a multiple of FEW, where oneDNN multiplies."""
+        return -tokens % FEW if tokens >= FEW and self.onednn else 0
 
     def _product(self, tokens: int) -> Callable[[Tensor, Tensor], Tensor]:
         """The faster one for so many."""
@@ -82,8 +79,10 @@ class Fused:
 
     def _norm(self, x: Tensor) -> Tensor:
         D = x.shape[-1]
-        if len(x) == 1:  # torch's layer norm is one operation, its RMS norm ten; of (x, −x) they are the same
-            return F.layer_norm(torch.cat((x, -x), -1), (2 * D,), eps=self.config.eps)[..., :D]
+        if (
+            x.shape[0] == 1
+        ):  # torch's layer norm is one operation, its RMS norm ten; of (x, −x) they are the same
+            return torch.layer_norm(torch.cat((x, -x), -1), (2 * D,), None, None, self.config.eps)[..., :D]
         return F.rms_norm(x, (D,), None, self.config.eps)
 
     def _fuse(self, layer: nn.Module) -> Weights:
@@ -106,6 +105,11 @@ class Fused:
         assert isinstance(q, RMSNorm) and isinstance(k, RMSNorm)
         q, k = self._paired(q.weight) * scale, self._paired(k.weight)
         return torch.cat((q.expand(c.heads, -1), k.expand(c.kv_heads, -1)))
+
+
+def _longer(x: Tensor, more: int) -> Tensor:
+    """With so many zeros behind."""
+    return torch.cat((x, x.new_zeros(more, *x.shape[1:]))) if more else x
 
 
 def _matrix(part: nn.Module) -> Tensor:
