@@ -23,8 +23,11 @@ from nanoschool.lab.comparison import APART, Arm, Comparison, planned
 from nanoschool.lab.measured import measure, measure_start
 from nanoschool.lab.sampling import bought, likeliest, vote
 from nanoschool.lab.verdict import pairs, verdict
+from nanoschool.ledger import Budget
 from nanoschool.progress import Silent
+from nanoschool.report.compared_text import markdown
 from nanoschool.rollout import rollout
+from nanoschool.training import training
 from nanoschool.types import Ask, Episode, Message, Outcome, Task, Trajectory, UserError
 
 rng = np.random.default_rng(0)
@@ -195,6 +198,7 @@ FLAGS = ["--from", "nano:sft", "--env", "digit", *SIZES.split(), "--max-tokens",
         (["rloo", "--seeds", "1"], "--seeds is 1, must be at least 2"),
         (["rloo", "--problems", "900"], "found only"),
         (["rloo", "--processes", "0"], "--processes is 0"),
+        (["rloo", "--name", "../outside"], "name '../outside' is no name of a folder"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_anything_is_spent(args, said, nano, capfd):
@@ -330,6 +334,70 @@ def test_another_comparison_of_the_same_name_is_refused(compared, capfd):
     _, args, _ = compared
     assert main([*args, "--dev", "5"]) == 2
     assert "was begun as another (dev: 4, now 5); give this one another --name" in capfd.readouterr().err
+
+
+def test_another_method_in_the_same_file_is_refused(compared, capfd):
+    root, args, _ = compared
+    file = root.parent / "few.py"
+    file.write_text(TINY.replace("4", "5"))
+    try:
+        assert main(args) == 2
+    finally:
+        file.write_text(TINY)
+    assert "few.py" in (err := capfd.readouterr().err) and "give this one another --name" in err
+
+
+OWN = "from dataclasses import dataclass\nfrom nanoschool.methods.rloo import RLOO\n@dataclass(frozen=True)\n"
+KEYWORD = OWN.replace(
+    "frozen=True", "frozen=True, kw_only=True"
+)  # a field without a default, behind those that have one
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (OWN + "class M:\n    lr: float = 1e-4\nMETHOD = M\n", "M is no nanoschool.methods.base.Method"),
+        (KEYWORD + "class M(RLOO):\n    share: float\nMETHOD = M\n", "share has no default"),
+        (OWN + "class M(RLOO):\n    lr: float = -1.0\nMETHOD = M\n", "method mine: lr=-1.0 must be"),
+    ],
+)
+def test_a_file_that_is_no_method_is_told_of(text, said, nano, tmp_path, capfd):
+    (tmp_path / "mine.py").write_text(text)
+    assert main(["compare", str(tmp_path / "mine.py"), *FLAGS, "--runs-dir", str(nano.parent)]) == 2
+    assert said in capfd.readouterr().err
+
+
+def test_a_method_of_ones_own_may_have_no_replay(nano, tmp_path):
+    (tmp_path / "mine.py").write_text(OWN + "class M(RLOO):\n    replay: int = 0\nMETHOD = M\n")
+    words = ["--from", "nano", "--env", "chain", "--budget", "rollouts=8", "--runs-dir", str(nano.parent)]
+    assert training(str(tmp_path / "mine.py"), words).stages["train"].method.replay == 0
+
+
+def test_the_command_says_every_flag_that_is_not_usual():
+    asked = Comparison(
+        ("rloo", "ppo"), "a:sft", "chain", "flops=1e9", 3, lrs=(1e-4, 2e-4, 3e-4), max_tokens=32
+    )
+    words = "rloo ppo --from a:sft --env chain --budget flops=1e9 --seeds 3 --lrs 0.0001 0.0002 0.0003 --max-tokens 32"
+    assert asked.command() == f"nanoschool compare {words}"
+
+
+def test_the_page_says_who_overspent(compared):
+    root, _, _ = compared
+    found = json.loads((root / "compare.json").read_text())
+    page = markdown(found)
+    budget = Budget.parse(found["comparison"]["budget"])
+    over = {
+        n for n, a in found["arms"].items() if "seconds" in a and a["cost"][budget.unit] > 1.1 * budget.limit
+    }
+    assert found["command"] in page
+    for name, arm in found["arms"].items():
+        if "curves" in arm:
+            times = arm["cost"][budget.unit] / budget.limit
+            assert (f"{name} {times:.2f} times" in page) == (name in over)
+    for arm in found["arms"].values():
+        if "cost" in arm:
+            arm["cost"][budget.unit] = 3 * budget.limit
+    assert "some spent more than their budget: few 3.00 times" in markdown(found)
 
 
 def test_a_finished_comparison_is_only_told_again(compared):
