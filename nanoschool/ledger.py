@@ -71,6 +71,9 @@ class Ledger:
         return ledger
 
 
+OVER = 1.1  # times a budget that may be spent without a word
+
+
 @dataclass(frozen=True)
 class Budget:
     """How much may be spent, in one unit. `unit` is a field of Cost; `limit` is in that unit."""

@@ -17,12 +17,11 @@ from nanoschool.core.files import write_atomic
 from nanoschool.core.policy import Diverged, Policy
 from nanoschool.folder import Folder
 from nanoschool.interrupt import Interrupted, interruptible
-from nanoschool.ledger import Budget
+from nanoschool.ledger import OVER, Budget
 from nanoschool.methods.base import Learner, Method
 from nanoschool.saving import AGAIN, Progress, last_good, named, restore, write
 from nanoschool.types import UserError
 
-OVER = 1.1  # times its budget that a stage may spend without a word
 PATIENCE = 20  # steps after which a budget must have begun to be spent
 # (steps done, share of the budget spent before the last of them, and after it) -> is it time to look at dev?
 Due = Callable[[int, float, float], bool]

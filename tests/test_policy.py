@@ -9,6 +9,7 @@ from tiny import Recorder, same, tiny, tokenizer, trajectories, weights
 from nanoschool.core import recompute
 from nanoschool.core.batch import Batch, Totals, weighted_nll
 from nanoschool.core.optim import adamw
+from nanoschool.core.packed import hidden
 from nanoschool.core.policy import Diverged, Loss, Policy
 from nanoschool.methods.grpo import GRPO
 from nanoschool.types import Trajectory
@@ -220,18 +221,24 @@ def test_what_does_not_fit_is_computed_again_to_the_same_bits_and_billed(monkeyp
     assert 1.1 < spent[1] / spent[0] < 4 / 3
 
 
-def test_activations_are_estimated_from_above():
+@pytest.mark.parametrize("lengths", [[32] * 4, [32] * 16, [200, 190, 60, 7, 3], [256]])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_activations_are_estimated_from_above(lengths, dtype):
     """What autograd keeps of the layers, counted by torch, is no more than is reckoned with, and not a third of it."""
-    policy, kept = tiny(), {}
+    policy, kept = tiny(context=256), {}
 
     def keep(x: torch.Tensor) -> torch.Tensor:
         kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
         return x
 
     own = {p.untyped_storage().data_ptr() for p in policy.model.parameters()}
-    tokens = torch.randint(3, 60, (16, 32))  # so many that the weights, joined, do not count
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-        policy.model(tokens)
+    batch = Batch.of(trajectories(policy, lengths))
+    on = dtype != torch.float32
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x),
+        torch.autocast("cpu", dtype, enabled=on),
+    ):
+        hidden(policy.model, batch)
     total = sum(size for where, size in kept.items() if where not in own)
-    most = recompute.activations(policy.model.config, tokens.numel())
+    most = recompute.activations(policy.model.config, lengths)
     assert most / 3 < total <= most

@@ -8,7 +8,7 @@ Shapes: B rows, S tokens of all rows, P positions of all rows with their padding
 G key-value heads, R = H / G, K head width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -33,8 +33,9 @@ def block_diagonal(lengths: Sequence[int], device: torch.device, alike: int = 0)
         together.setdefault((length - 1) // alike, []).append(row)
     calls = [(len(rows), max(lengths[row] for row in rows)) for rows in together.values()]
     sizes = [rows * longest for rows, longest in calls]
-    at_S = _places(lengths, list(together.values()), device)
-    as_it_is = at_S.equal(torch.arange(sum(sizes), device=device))
+    at_S = _places(lengths, together.values(), calls)
+    as_it_is = at_S.equal(torch.arange(sum(sizes)))
+    at_S = at_S.to(device)
 
     def attend(layer: int, q_1HSK: Tensor, k_1GSK: Tensor, v_1GSK: Tensor) -> Tensor:
         q_PHK, k_PGK, v_PGK = (x[0].transpose(0, 1) for x in (q_1HSK, k_1GSK, v_1GSK))
@@ -62,17 +63,18 @@ def _attend(layer: int, q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor) -> Tenso
         return causal(layer, *wide).to(dtype)
 
 
-def _places(lengths: Sequence[int], together: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+def _places(
+    lengths: Sequence[int], together: Iterable[Sequence[int]], calls: Sequence[tuple[int, int]]
+) -> Tensor:
     """Where each token stands once the rows of a call stand together, padded to their longest, (S,)."""
     starts, first = [0] * len(lengths), 0
-    for rows in together:
-        longest = max(lengths[row] for row in rows)
+    for rows, (_, longest) in zip(together, calls, strict=True):
         for row in rows:
             starts[row] = first
             first += longest
     lengths_B = torch.tensor(lengths)
     moved_B = torch.tensor(starts) - (lengths_B.cumsum(0) - lengths_B)
-    return (torch.arange(int(lengths_B.sum())) + moved_B.repeat_interleave(lengths_B)).to(device)
+    return torch.arange(int(lengths_B.sum())) + moved_B.repeat_interleave(lengths_B)
 
 
 class _Spread(torch.autograd.Function):

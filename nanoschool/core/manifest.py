@@ -64,7 +64,7 @@ def read_whole(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 def seal(path: Path, there: Iterable[str], to_come: Mapping[str, bytes]) -> bytes:
     """The manifest of a folder: files that are there, which may be larger than memory, and some yet to be written."""
-    listed = {name: {"sha256": _digest(path / name)} for name in there}
+    listed = {name: {"sha256": digest(path / name)} for name in there}
     listed |= {name: {"sha256": hashlib.sha256(data).hexdigest()} for name, data in to_come.items()}
     return _sealed({"format": FORMAT, "name": path.name, "files": listed})
 
@@ -72,7 +72,7 @@ def seal(path: Path, there: Iterable[str], to_come: Mapping[str, bytes]) -> byte
 def check_seal(path: Path) -> None:
     """Compare a folder with what `seal` wrote, a piece at a time. Raises Broken with the file that differs."""
     for name, written in read_manifest(path)["files"].items():
-        if _digest(path / name) != written["sha256"]:
+        if digest(path / name) != written["sha256"]:
             raise Broken(path / name, "is not what was written (SHA-256 differs)")
 
 
@@ -85,7 +85,7 @@ def _sealed(body: dict[str, Any]) -> bytes:
     return as_json(body | {"sha256": hashlib.sha256(as_json(body)).hexdigest()})
 
 
-def _digest(file: Path) -> str:
+def digest(file: Path) -> str:
     with _explained(file), open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -133,7 +133,7 @@ class Policy:
                 mini = batch.rows(index)
                 totals, value = mini.totals(), 0.0
                 for micro in mini.micro(self.micro_tokens):
-                    self.model.recompute = recompute.must(self.model, int(micro.lengths.sum()))
+                    self.model.recompute = recompute.must(self.model, micro.lengths.tolist())
                     self._charge(micro, self._fitting, trained=int(micro.mask.sum()))
                     micro = micro.to(self.device)
                     with torch.autocast(self.model.cos.device.type, dtype, enabled=dtype != torch.float32):

@@ -5,9 +5,11 @@ gradient is the same to the bit.
 """
 
 import os
+from collections.abc import Sequence
 
 import torch
 
+from nanoschool.core.block_diagonal import ALIKE, BLOCK, LONG
 from nanoschool.core.config import ModelConfig
 from nanoschool.core.model import GPT
 
@@ -15,17 +17,21 @@ SHARE = 0.5  # of the memory that activations may take
 BYTES = 4  # a number: in bfloat16 they take half of it, as do the norms' sums
 
 
-def must(model: GPT, tokens: int) -> bool:
-    """Would a backward pass over so many tokens read more than there is room for?"""
-    return activations(model.config, tokens) > SHARE * memory(model.cos.device)
+def must(model: GPT, lengths: Sequence[int]) -> bool:
+    """Would a backward pass over rows of these lengths read more than there is room for?"""
+    return activations(model.config, lengths) > SHARE * memory(model.cos.device)
 
 
-def activations(config: ModelConfig, tokens: int) -> float:
+def activations(config: ModelConfig, lengths: Sequence[int]) -> float:
     """Bytes that a backward pass reads: each layer's residuals and norms, q, k and v before and after their norm and
-    their rotation, what attention gives, and the four parts of the feed-forward network."""
+    their rotation, the probabilities of attention and what it gives, the four parts of the feed-forward network, and its
+    joined weights."""
     c = config
-    attention = (4 * c.heads + 3 * c.kv_heads) * c.head_width
-    return float(BYTES * tokens * c.layers * (6 * c.width + attention + 4 * c.hidden))
+    qkv = (c.heads + 2 * c.kv_heads) * c.head_width
+    token = 6 * c.width + (5 * c.heads + 4 * c.kv_heads) * c.head_width + 4 * c.hidden
+    pairs = sum(n * (n + BLOCK) // 2 for n in (length + ALIKE for length in lengths) if n <= LONG + ALIKE)
+    weights = c.width * (qkv + 2 * c.hidden)
+    return float(BYTES * c.layers * (sum(lengths) * token + c.heads * pairs + weights))
 
 
 def memory(device: torch.device) -> float:

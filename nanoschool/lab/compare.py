@@ -8,11 +8,11 @@ have paid for. The folder remembers what is done: the same command goes on, and 
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from nanoschool.core import device
+from nanoschool.core.manifest import digest
 from nanoschool.folder import Folder
 from nanoschool.interrupt import terminable
 from nanoschool.lab.cells import RESULT, Cell
@@ -53,7 +53,7 @@ def settle(comparison: Comparison, plan: Settings, folder: Folder) -> Comparison
     machine = device.choose(comparison.device, THREADS).to_json()
     asked = comparison.to_json() | {"runs_dir": str(comparison.runs_dir.absolute())}
     files = [*comparison.methods, comparison.env]
-    own = {file: _digest(Path(file)) for file in files if file.endswith(".py")}
+    own = {file: digest(Path(file)) for file in files if file.endswith(".py")}
     now = {"asked": asked, "machine": machine, "start": _weights(Path(plan.start.path)), "files": own}
     if not (known := folder.read_json(PLAN)):
         settled = replace(comparison, device=machine["device"])
@@ -165,8 +165,4 @@ def _mean(values: Sequence[float]) -> str:
 
 def _weights(folder: Path) -> dict[str, str]:
     """SHA-256 of the start's weights, by file."""
-    return {path.name: _digest(path) for path in sorted(folder.glob("model*.safetensors"))}
-
-
-def _digest(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest()
+    return {path.name: digest(path) for path in sorted(folder.glob("model*.safetensors"))}

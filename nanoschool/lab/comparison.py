@@ -27,7 +27,7 @@ RATES = 3  # learning rates tried of each arm
 SAID, UNSAID = (
     ("start", "env", "budget", "seeds"),
     ("methods", "device", "runs_dir"),
-)  # always, and never, of a command
+)  # as flags: always, never
 TRIAL_SEED = 0  # of the trials; the arms themselves have seeds from 1 on, so none is chosen by
 
 

@@ -46,16 +46,17 @@ class Reviewed(Method):
         return reviewed(learner, super().collect(learner), self.own_reviews)
 
 
-def require_feedback(method: Reviewed, env: Environment) -> None:
-    """Raise UserError where a world says nothing of attempts that fail: there would be nothing to learn from."""
+def require_feedback(method: Reviewed, env: Environment) -> list[str]:
+    """What a world says of attempts that fail, where the world reviews. Raises UserError where that is nothing."""
+    told = [] if method.own_reviews > 0 else complaints(env)
     lacks = f"world {env.name!r} gives no feedback on what fails, which it learns from; practise in another"
-    require(method.own_reviews > 0 or any(complaints(env)), method, lacks)
+    require(method.own_reviews > 0 or any(told), method, lacks)
+    return told
 
 
 def require_place(method: Reviewed, env: Environment) -> None:
     """Raise UserError where no feedback of a world says what is wrong in an attempt and what is right there."""
-    require_feedback(method, env)
-    told = complaints(env)
+    told = require_feedback(method, env)
     lacks = (
         f'world {env.name!r} names no wrong place and what is right there ("wrong: …, right: …"), which it learns '
         f"from; it says {next(filter(None, told), '')!r}; practise in another"

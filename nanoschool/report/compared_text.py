@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from nanoschool.ledger import Budget
+from nanoschool.ledger import OVER, Budget
 from nanoschool.report.markdown import interval, table
 
 Told = Mapping[str, Any]
-BEYOND = 1.1  # times its budget, from where on it is told that an arm spent more
 STARTS = {"start": "less the start at its best", "start in chat": "less the start in chat"}
 
 
@@ -83,7 +82,7 @@ def _beyond(told: Told) -> list[str]:
         for name, arm in told["arms"].items()
         if "seconds" in arm
     }
-    over = [f"{name} {ratio:.2f} times" for name, ratio in times.items() if ratio > BEYOND]
+    over = [f"{name} {ratio:.2f} times" for name, ratio in times.items() if ratio > OVER]
     if not over:
         return []
     return [f"A step is not divided, so some spent more than their budget: {', '.join(over)}.", ""]
