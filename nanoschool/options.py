@@ -7,7 +7,7 @@ from contextlib import redirect_stderr
 from dataclasses import fields, is_dataclass, make_dataclass, replace
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from nanoschool.types import UserError
 
@@ -119,6 +119,10 @@ def _fit(hint: Any, value: Any, where: str) -> Any:
             a for a in inside if a is not type(None)
         )  # `Path | None`: TOML has no None, it leaves the key out
         return _fit(kind, value, where)
+    if kind is Literal:
+        if value in inside:
+            return value
+        raise UserError(f"{where}: is {value!r}; {nearest(str(value), inside)}")
     if kind is float and type(value) in (int, float):
         return float(value)
     if kind is tuple and isinstance(value, list):

@@ -107,6 +107,7 @@ class School:
             )
         self.ledger = Ledger.from_json(self.at.spent)
         self.policy = self._policy()
+        self.policy.sampling = self.settings.sampling
         self.examiner = Examiner(settings, self.reading, folder, self.ledger, show)
 
     def teach(self) -> None:

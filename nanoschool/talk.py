@@ -16,6 +16,7 @@ from tyro.conf import arg
 from nanoschool.core.chat import follow, render
 from nanoschool.core.policy import Policy
 from nanoschool.core.row import Row
+from nanoschool.core.sampling import EXACT, Sampling
 from nanoschool.types import Message, UserError
 
 COLDEST = 0.001  # below it all but the likeliest token has no probability left in float32
@@ -31,6 +32,7 @@ class Chat:
     remember: bool = False  # keep what was said before each line in the context
     seed: int = 1  # of the samples
     max_tokens: int = 200  # of an answer
+    sampling: Sampling = EXACT
     runs_dir: Path = Path("runs")  # where run folders are
 
 
@@ -39,6 +41,7 @@ class Conversation:
 
     def __init__(self, policy: Policy, options: Chat, raw: bool) -> None:
         self.policy, self.options, self.raw = policy, options, raw
+        policy.sampling = options.sampling
         self.session = policy.open(options.seed, options.temperature)
         self.row: Row | None = None
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from tyro.conf import arg
 
 from nanoschool import envs, methods
+from nanoschool.core.sampling import EXACT, Sampling
 from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.options import flat, parse, struct
 from nanoschool.plan import Evaluation, Lora, Settings, Stage, checked
@@ -52,6 +53,7 @@ class Training:
     device: str = "auto"  # auto, cpu, cuda or mps
     threads: int = 0  # 0: as many as OMP_NUM_THREADS says, else as the machine has
     allow_inexact: bool = False  # go on with a run of another machine, though not to the same bits
+    sampling: Sampling = EXACT
     evaluation: Evaluation = field(default_factory=Evaluation)
 
 
@@ -98,6 +100,7 @@ KEPT = (
     "device",
     "threads",
     "allow_inexact",
+    "sampling",
     "evaluation",
 )  # options that Settings have too
 

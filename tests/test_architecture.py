@@ -66,7 +66,7 @@ ALLOWED: dict[
     "report": {"types", "ledger"},
     "web": {"types", "core", "envs", "rollout"},
     "options": {"types"},
-    "plan": {"types", "ledger", "options"},
+    "plan": {"types", "ledger", "core", "options"},
     "settings": {"types", "ledger", "envs", "methods", "options", "plan"},
     "progress": {"types"},
     "places": {"types", "options", "settings"},

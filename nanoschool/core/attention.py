@@ -4,7 +4,7 @@ Shapes: B rows, N new tokens of all rows end to end, H query heads, G key-value 
 S new tokens of a row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nanoschool.core.cache import Cached, Pool
-from nanoschool.core.fused import Attend
 
+# attend(layer, q_NHK, k_NGK, v_NGK) -> (N, H, K); q is scaled already
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 PADDING = 256  # positions of padding that cost as much as one more pass of attention
 
 
@@ -72,17 +73,17 @@ class Block:
     bias_B11T: Tensor | None  # None where all are of one length
 
     def attend(self, layer: int, q_BHK: Tensor, k_BGK: Tensor, v_BGK: Tensor) -> Tensor:
-        T, (B, H, K) = self.T, q_BHK.shape
-        keys, values = self.pool.keys_LBGKT[layer], self.pool.values_LBGTK[layer]
-        keys[self.every_B, :, :, self.at_B] = k_BGK
-        values[self.every_B, :, self.at_B] = v_BGK
+        T, (B, H, K), dtype = self.T, q_BHK.shape, self.pool.dtype
+        keys, values = self.pool.keys[layer], self.pool.values[layer]
+        keys[self.every_B, :, :, self.at_B] = k_BGK.to(dtype)
+        values[self.every_B, :, self.at_B] = v_BGK.to(dtype)
         G = keys.shape[1]
         # query heads that share a key head stand side by side
         q = q_BHK.reshape(B * G, H // G, K)
-        scores = torch.bmm(q, keys[:B].flatten(0, 1)[:, :, :T])
+        scores = torch.bmm(q, keys[:B].flatten(0, 1)[:, :, :T].float())
         if self.bias_B11T is not None:
             scores.view(B, G, H // G, T).add_(self.bias_B11T[..., :T])
-        return torch.bmm(scores.softmax(-1), values[:B].flatten(0, 1)[:, :T]).view(B, H, K)
+        return torch.bmm(scores.softmax(-1), values[:B].flatten(0, 1)[:, :T].float()).view(B, H, K)
 
 
 class Span:
@@ -106,16 +107,16 @@ class Span:
             self.mask_B1ST = seen_BST[:, None]
 
     def attend(self, layer: int, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> Tensor:
-        n = self.past - self.at
+        n, dtype = self.past - self.at, self.pool.dtype
         q_NHK, k_NGK, v_NGK = q_NHK[:n], k_NGK[:n], v_NGK[:n]
-        keys, values = self.pool.keys_LBGKT[layer], self.pool.values_LBGTK[layer]
-        keys[self.slot_N, :, :, self.at_N] = k_NGK
-        values[self.slot_N, :, self.at_N] = v_NGK
+        keys, values = self.pool.keys[layer], self.pool.values[layer]
+        keys[self.slot_N, :, :, self.at_N] = k_NGK.to(dtype)
+        values[self.slot_N, :, self.at_N] = v_NGK.to(dtype)
         if self.fresh:  # padding comes after what is read, so nothing sees it
             k_BGTK, v_BGTK = self._padded(k_NGK), self._padded(v_NGK)
         else:
-            k_BGTK = keys[self.slots_B, :, :, : self.T].transpose(2, 3)
-            v_BGTK = values[self.slots_B, :, : self.T]
+            k_BGTK = keys[self.slots_B, :, :, : self.T].transpose(2, 3).float()
+            v_BGTK = values[self.slots_B, :, : self.T].float()
         out_BHSK = F.scaled_dot_product_attention(
             self._padded(q_NHK),
             k_BGTK,

@@ -3,7 +3,7 @@
 A pool holds rows of at most so many tokens, and a row that outgrows it moves to the next, twice as long: a short row
 does not pay for a long one beside it. Rows lie dense in a pool, so that a step reads one block of memory and copies
 nothing. Keys are kept transposed, as the product with one query wants them.
-Shapes: L layers, B rows, G key-value heads, K head width, T cached positions.
+Shapes: B rows, G key-value heads, K head width, T cached positions.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,8 @@ from torch import Tensor
 from nanoschool.core.config import ModelConfig
 
 SHORTEST = 32  # positions of the shortest pool
+LEAST = 2  # slots of a pool: for a compiled step one is another shape than some
+STRIDE = 32  # there is room for a multiple of it and one more, so that a compiled loop has no rest and never takes all
 
 
 class Cached(Protocol):
@@ -33,36 +35,42 @@ class Cached(Protocol):
 class Kept:
     """A row's cache outside of any pool; rows that begin alike share it. Empty until it is filled."""
 
-    keys_LGKT: Tensor | None = None
-    values_LGTK: Tensor | None = None
+    keys: list[Tensor] | None = None  # of every layer, (G, K, T)
+    values: list[Tensor] | None = None  # (G, T, K)
 
     def fill(self, other: "Kept") -> None:
-        self.keys_LGKT, self.values_LGTK = other.keys_LGKT, other.values_LGTK
+        self.keys, self.values = other.keys, other.values
 
 
 class Pool:
     """Rows of at most `length` tokens. rows[i].slot == i; None where a row has left."""
 
-    def __init__(self, config: ModelConfig, length: int, device: torch.device) -> None:
-        self.config, self.length, self.device = config, length, device
+    def __init__(self, config: ModelConfig, length: int, device: torch.device, dtype: torch.dtype) -> None:
+        self.config, self.length, self.device, self.dtype = config, length, device, dtype
         self.rows: list[Any] = []  # Cached | None
         self.free: list[int] = []
         self.slots = 0
-        self.keys_LBGKT = self.values_LBGTK = torch.empty(0)
+        # of every layer, (B, G, K, T) and (B, G, T, K); a compiled step copies what it writes a part of
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
 
     def reserve(self, more: int) -> None:
         """Room for so many more rows, by doubling at least; what is there stays."""
         count = len(self.rows) - len(self.free) + more
         if max(count, len(self.rows)) <= self.slots:
             return
-        c, old = self.config, self.slots
-        self.slots = max(count, len(self.rows), 2 * old)
+        c = self.config
+        self.slots = max(count, len(self.rows), 2 * self.slots, LEAST)
+        room = -(-self.length // STRIDE) * STRIDE + STRIDE
+        self.keys = self._grown(self.keys, (self.slots, c.kv_heads, c.head_width, room))
+        self.values = self._grown(self.values, (self.slots, c.kv_heads, room, c.head_width))
+
+    def _grown(self, old: list[Tensor], shape: tuple[int, ...]) -> list[Tensor]:
         # zeros: what no row has written is read too, at no weight, and may not be NaN
-        keys = torch.zeros(c.layers, self.slots, c.kv_heads, c.head_width, self.length, device=self.device)
-        values = torch.zeros(c.layers, self.slots, c.kv_heads, self.length, c.head_width, device=self.device)
-        if old:
-            keys[:, :old], values[:, :old] = self.keys_LBGKT, self.values_LBGTK
-        self.keys_LBGKT, self.values_LBGTK = keys, values
+        new = [torch.zeros(shape, device=self.device, dtype=self.dtype) for _ in range(self.config.layers)]
+        for there, here in zip(old, new, strict=False):
+            here[: len(there)] = there
+        return new
 
     def put(self, row: Cached) -> None:
         """Give a row a slot."""
@@ -80,15 +88,17 @@ class Pool:
 
     def keep(self, slot: int, positions: int) -> Kept:
         """A copy of what is cached of a row."""
-        keys, values = self.keys_LBGKT[:, slot, :, :, :positions], self.values_LBGTK[:, slot, :, :positions]
-        return Kept(keys.clone(), values.clone())
+        keys = [keys[slot, :, :, :positions].clone() for keys in self.keys]
+        return Kept(keys, [values[slot, :, :positions].clone() for values in self.values])
 
     def fill(self, slots: Sequence[int], kept: Kept) -> None:
         """What was kept of a row, into each of these."""
-        assert kept.keys_LGKT is not None and kept.values_LGTK is not None
-        T = kept.keys_LGKT.shape[-1]
-        self.keys_LBGKT[:, slots, :, :, :T] = kept.keys_LGKT[:, None]
-        self.values_LBGTK[:, slots, :, :T] = kept.values_LGTK[:, None]
+        assert kept.keys is not None and kept.values is not None
+        T = kept.keys[0].shape[-1]
+        for here, there in zip(self.keys, kept.keys, strict=True):
+            here[slots, :, :, :T] = there
+        for here, there in zip(self.values, kept.values, strict=True):
+            here[slots, :, :T] = there
 
     def take(self, other: "Pool", rows: Sequence[Cached], positions: int) -> None:
         """Rows of another pool, with so many positions of their caches."""
@@ -114,8 +124,10 @@ class Pool:
 
     def _copy(self, other: "Pool", there: list[int], here: list[int], positions: int) -> None:
         there_B, here_B = side_by_side(there), side_by_side(here)
-        self.keys_LBGKT[:, here_B, :, :, :positions] = other.keys_LBGKT[:, there_B, :, :, :positions]
-        self.values_LBGTK[:, here_B, :, :positions] = other.values_LBGTK[:, there_B, :, :positions]
+        for mine, theirs in zip(self.keys, other.keys, strict=True):
+            mine[here_B, :, :, :positions] = theirs[there_B, :, :, :positions]
+        for mine, theirs in zip(self.values, other.values, strict=True):
+            mine[here_B, :, :positions] = theirs[there_B, :, :positions]
 
 
 def side_by_side(slots: list[int]) -> slice | list[int]:
@@ -127,8 +139,8 @@ def side_by_side(slots: list[int]) -> slice | list[int]:
 class Cache:
     """The pools of a session."""
 
-    def __init__(self, config: ModelConfig, device: torch.device) -> None:
-        self.config, self.device = config, device
+    def __init__(self, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> None:
+        self.config, self.device, self.dtype = config, device, dtype
         self.pools: list[Pool] = []
 
     def pool_for(self, tokens: int) -> Pool:
@@ -137,5 +149,5 @@ class Cache:
             if tokens <= pool.length:
                 return pool
         length = self.pools[-1].length * 2 if self.pools else SHORTEST
-        self.pools.append(Pool(self.config, min(length, self.config.context), self.device))
+        self.pools.append(Pool(self.config, min(length, self.config.context), self.device, self.dtype))
         return self.pool_for(tokens)

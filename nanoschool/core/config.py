@@ -1,6 +1,7 @@
 """config: the shape of a Qwen3 model (2505.09388) or a Llama (2302.13971), by one dial or a `config.json`; its FLOPs."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from nanoschool.types import UserError
@@ -131,7 +132,7 @@ class ModelConfig:
     def flops(self, tokens: int, attended: int, scored: int) -> float:
         """Of a forward pass: matmuls over `tokens`, attention over `attended` live (query, key) pairs, `scored` logits."""
         attention = 4 * self.heads * self.head_width * self.layers
-        matmuls = self._layers() + self._adapters()
+        matmuls = self._layers + self._adapters
         return float(2 * matmuls * tokens + attention * attended + 2 * self.width * self.vocab * scored)
 
     def fitting(self, tokens: int, attended: int, scored: int) -> float:
@@ -147,7 +148,7 @@ class ModelConfig:
             if any(name in chosen for name in group):
                 break
             attention = 8 * self.heads * self.head_width
-        matmuls = self._layers() + before
+        matmuls = self._layers + before
         return float(
             whole - 2 * matmuls * tokens - attention * attended - 2 * self.width * self.vocab * scored
         )
@@ -158,10 +159,12 @@ class ModelConfig:
         shapes = ((D, H), (D, G), (D, G), (H, D), (D, self.hidden), (D, self.hidden), (self.hidden, D))
         return dict(zip(MATRICES, shapes, strict=True))
 
+    @cached_property
     def _layers(self) -> int:
         """Weights in the matrices of all layers."""
         return self.layers * sum(i * o for i, o in self._shapes().values())
 
+    @cached_property
     def _adapters(self) -> int:
         """Weights in the adapters of all layers."""
         shapes, spec = self._shapes(), self.lora

@@ -8,13 +8,11 @@ import torch
 from torch import Tensor
 
 
-def draw(
-    logits_BV: Tensor, temperature: float, seed: int, keys_B: np.ndarray, positions_B: np.ndarray
-) -> tuple[Tensor, Tensor, Tensor]:
+def draw(logits_BV: Tensor, temperature: float, u_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Tokens (int64), their log-probabilities and the entropies (nats) they were drawn at, (B,) each.
 
-    By the inverse of the cumulative distribution, in float64. Temperature 0 takes the likeliest token, and gives
-    log-probability and entropy at 1.
+    By the inverse of the cumulative distribution at `u_B`, both in float64. Temperature 0 takes the likeliest token, and
+    gives log-probability and entropy at 1.
     """
     if temperature not in (0.0, 1.0):
         logits_BV = logits_BV / temperature
@@ -22,7 +20,6 @@ def draw(
     if temperature == 0:
         token_B1 = logits_BV.argmax(-1, keepdim=True)
     else:
-        u_B = torch.from_numpy(uniform(seed, keys_B, positions_B)).to(logits_BV.device)
         cumulative_BV = p_BV.cumsum(-1, dtype=torch.float64)
         threshold_B1 = u_B[:, None] * cumulative_BV[:, -1:]
         token_B1 = torch.searchsorted(cumulative_BV, threshold_B1, right=True)
@@ -34,7 +31,9 @@ def draw(
 
 
 def uniform(seed: int, keys: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Numbers in [0, 1), a pure function of (seed, key, position): three rounds of splitmix64's finaliser."""
+    """Numbers in [0, 1), a pure function of (seed, key, position): three rounds of splitmix64's finaliser.
+
+    Arrays that broadcast."""
     with np.errstate(over="ignore"):
         x = keys.astype(np.uint64) ^ np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
         for add in (

@@ -13,11 +13,10 @@ import numpy as np
 import torch
 
 from nanoschool.core.cache import Kept
-from nanoschool.core.draw import draw
 from nanoschool.core.endings import Endings
-from nanoschool.core.fused import Fused
 from nanoschool.core.model import GPT
 from nanoschool.core.row import Record, Row
+from nanoschool.core.sampling import EXACT, Sampling
 from nanoschool.core.scheduler import Live, Scheduler
 from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.ledger import Ledger
@@ -31,15 +30,22 @@ class Session:
     """
 
     def __init__(
-        self, model: GPT, tokenizer: Tokenizer, ledger: Ledger, seed: int, temperature: float
+        self,
+        model: GPT,
+        tokenizer: Tokenizer,
+        ledger: Ledger,
+        seed: int,
+        temperature: float,
+        sampling: Sampling = EXACT,
     ) -> None:
         self.config, self.device = model.config, model.cos.device
         self.tokenizer, self.ledger = tokenizer, ledger
         self.seed, self.temperature = seed, temperature
         self.rows: list[Row] = []
         self.endings = Endings(tokenizer, self.config.vocab, (tokenizer.end, tokenizer.bos))
-        self.record, self._fused = Record(), Fused(model)
-        self._scheduler = Scheduler(self._fused, self.device, self._charge)
+        self.record, (fused, step, dtype) = Record(), sampling.parts()
+        self._fused = fused(model, dtype)
+        self._scheduler = Scheduler(self._fused, step, self.device, self._charge)
         self._live: Live | None = None  # None when rows have begun, ended or outgrown their pool
 
     # -- what a caller does with a row ---------------------------------------------------------------------------
@@ -116,10 +122,9 @@ class Session:
         B = len(live.rows)
         if not B:
             return []
-        x_BD = self._fused(live.tokens_B, live.step.at_B, live.step.attend)
         self._charge(B, int(live.at_B.sum()) + B, B)
-        token_B, logprob_B, entropy_B = draw(
-            self._fused.logits(x_BD), self.temperature, self.seed, live.keys_B, live.at_B
+        token_B, logprob_B, entropy_B = self._fused.step(
+            live.tokens_B, live.step, self.temperature, live.uniform(self.seed)
         )
         drawn_B = token_B.cpu().numpy()
         self.record.put(live.seats_B, drawn_B, logprob_B.cpu().numpy(), entropy_B.cpu().numpy())

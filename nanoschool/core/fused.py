@@ -2,8 +2,9 @@
 
 The same function as `GPT`'s, in fewer and larger operations: q, k and v in one product, gate and up in one, each norm's
 gain inside the product that follows it, adapters merged, rotations as products of complex numbers (so what turns together
-in a head stands side by side). The tokens of all rows lie end to end. For oneDNN a few are added: it prepares a product anew
-for every count that it has not met of late, which takes longer than the product itself; they are not billed.
+in a head stands side by side). Products with weights are in the session's type, all between them in float32. The tokens of
+all rows lie end to end. For oneDNN a few are added: it prepares a product anew for every count that it has not met of late,
+which takes longer than the product itself; they are not billed.
 Shapes: N tokens, P with those added, D width, H query heads, G key-value heads, K head width, F hidden, V vocabulary.
 """
 
@@ -14,12 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nanoschool.core.attention import Attend, Step
+from nanoschool.core.draw import draw
 from nanoschool.core.linear import FEW, has_onednn, onednn
 from nanoschool.core.lora import Adapted
 from nanoschool.core.model import GPT, Attention, Layer, RMSNorm
-
-# attend(layer, q_NHK, k_NGK, v_NGK) -> (N, H, K); q is scaled already
-Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -35,46 +35,52 @@ class Weights:
 
 class Fused:
     @torch.inference_mode()
-    def __init__(self, model: GPT) -> None:
-        self.config = c = model.config
+    def __init__(self, model: GPT, dtype: torch.dtype) -> None:
+        self.config, self.dtype = model.config, dtype
         self.embedding = model.model.embed_tokens.weight.detach()
-        self.head = model.head * model.model.norm.weight
+        self.head = (model.head * model.model.norm.weight).to(dtype)
         self.layers = [self._fuse(layer) for layer in model.model.layers]
-        half = c.head_width // 2
-        self.turns_TK = torch.complex(model.cos[:, :half], model.sin[:, :half])[:, None]
+        self.turns = self._table(model.cos, model.sin)
         self.onednn = has_onednn(model.cos.device)
 
     def __call__(self, tokens_N: Tensor, positions_N: Tensor, attend: Attend) -> Tensor:
-        """Final hidden states, (N, D), normed but for the gain that is in the head."""
+        """Hidden states after the last layer, (N, D); `logits` norms them."""
         c, N = self.config, tokens_N.shape[0]
         more, product = self._more(N), self._product(N)
-        P, tokens_P, positions_P = N + more, _longer(tokens_N, more), _longer(positions_N, more)
+        P, tokens_P, positions_P = N + more, longer(tokens_N, more), longer(positions_N, more)
         heads = c.heads + c.kv_heads
-        turns = self.turns_TK[positions_P]
+        turns = self.turns[positions_P]
         x_PD = self.embedding[tokens_P]
         for i, w in enumerate(self.layers):
             qkv_PHK = product(self._norm(x_PD), w.qkv).view(P, heads + c.kv_heads, c.head_width)
             qk_PHK = qkv_PHK[:, :heads]
             if w.gain is not None:
                 qk_PHK = self._norm(qk_PHK) * w.gain
-            qk = torch.view_as_complex(qk_PHK.reshape(P, heads, -1, 2)) * turns
-            qk_NHK = torch.view_as_real(qk).view(P, heads, c.head_width)[:N]
+            qk_NHK = self._rotate(qk_PHK, turns)[:N]
             attended = attend(i, qk_NHK[:, : c.heads], qk_NHK[:, c.heads :], qkv_PHK[:N, heads:])
-            x_PD = x_PD + product(_longer(attended.reshape(N, -1), more), w.out)
+            x_PD = x_PD + product(longer(attended.reshape(N, -1), more), w.out)
             gate_PF, up_PF = product(self._norm(x_PD), w.gate_up).chunk(2, dim=-1)
             x_PD = x_PD + product(F.silu(gate_PF) * up_PF, w.down)
-        return self._norm(x_PD)[:N]
+        return x_PD[:N]
 
     def logits(self, x_ND: Tensor) -> Tensor:
         N = x_ND.shape[0]
-        return self._product(N)(_longer(x_ND, self._more(N)), self.head)[:N]
+        return self._product(N)(self._norm(longer(x_ND, self._more(N))), self.head)[:N]
+
+    def step(
+        self, tokens_B: Tensor, step: Step, temperature: float, u_B: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What `draw.draw` gives, for the token after each of these."""
+        return draw(self.logits(self(tokens_B, step.at_B, step.attend)), temperature, u_B)
 
     def _more(self, tokens: int) -> int:
         """How many to add: up to a multiple of FEW, where oneDNN multiplies."""
         return -tokens % FEW if tokens >= FEW and self.onednn else 0
 
     def _product(self, tokens: int) -> Callable[[Tensor, Tensor], Tensor]:
-        """The faster one for so many."""
+        """The faster one for so many; what it takes and gives is float32."""
+        if self.dtype != torch.float32:
+            return _narrow
         return onednn if tokens >= FEW and self.onednn else F.linear
 
     def _norm(self, x: Tensor) -> Tensor:
@@ -94,7 +100,18 @@ class Fused:
         gain = self._gain(a, scale) if c.qk_norm else None
         qkv = torch.cat((q if c.qk_norm else q * scale, k, _matrix(a.v_proj)))
         gate_up = torch.cat((_matrix(mlp.gate_proj), _matrix(mlp.up_proj)))
-        return Weights(qkv * read, gain, _matrix(a.o_proj), gate_up * think, _matrix(mlp.down_proj))
+        matrices = (qkv * read, _matrix(a.o_proj), gate_up * think, _matrix(mlp.down_proj))
+        qkv, out, gate_up, down = (matrix.to(self.dtype) for matrix in matrices)
+        return Weights(qkv, gain, out, gate_up, down)
+
+    def _table(self, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
+        """What `_rotate` needs, by position."""
+        half = self.config.head_width // 2
+        return torch.complex(cos_TK[:, :half], sin_TK[:, :half])[:, None]
+
+    def _rotate(self, x_PHK: Tensor, turns: Tensor) -> Tensor:
+        turned = torch.view_as_complex(x_PHK.unflatten(-1, (-1, 2)).contiguous()) * turns
+        return torch.view_as_real(turned).flatten(-2)
 
     def _paired(self, rows: Tensor) -> Tensor:
         """Within each head i and i + K/2 side by side, for they turn together."""
@@ -107,9 +124,13 @@ class Fused:
         return torch.cat((q.expand(c.heads, -1), k.expand(c.kv_heads, -1)))
 
 
-def _longer(x: Tensor, more: int) -> Tensor:
+def longer(x: Tensor, more: int) -> Tensor:
     """With so many zeros behind."""
     return torch.cat((x, x.new_zeros(more, *x.shape[1:]))) if more else x
+
+
+def _narrow(x: Tensor, weight: Tensor) -> Tensor:
+    return F.linear(x.to(weight.dtype), weight).float()
 
 
 def _matrix(part: nn.Module) -> Tensor:

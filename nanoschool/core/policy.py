@@ -17,6 +17,7 @@ from nanoschool.core.likelihood import log_likelihood
 from nanoschool.core.model import GPT
 from nanoschool.core.optim import Optimizer
 from nanoschool.core.packed import before_learned
+from nanoschool.core.sampling import EXACT
 from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.ledger import Ledger
 from nanoschool.types import Trajectory
@@ -45,6 +46,7 @@ class Policy:
         # in one forward pass of training; 0: as many as keep a device of this kind busy
         self.micro_tokens = micro_tokens or MICRO_TOKENS.get(model.cos.device.type, 8192)
         self.prompt = ""
+        self.sampling = EXACT
         self.knows: dict[str, dict[str, float]] = {}
         self.optimizer: Optimizer | None = None
 
@@ -59,7 +61,7 @@ class Policy:
 
     def open(self, seed: int = 0, temperature: float = 1.0) -> Session:
         """An engine session on the present weights."""
-        return Session(self.model, self.tokenizer, self.ledger, seed, temperature)
+        return Session(self.model, self.tokenizer, self.ledger, seed, temperature, self.sampling)
 
     def logprobs(self, batch: Batch, grad: bool = False) -> Tensor:
         """log p(token t | tokens < t), (B, T); computed, and billed, only where the mask is True, 0 elsewhere.
@@ -156,7 +158,7 @@ class Policy:
         twin = Policy(
             copy.deepcopy(self.model).requires_grad_(False), self.tokenizer, self.ledger, self.micro_tokens
         )
-        twin.prompt, twin.knows = self.prompt, self.knows
+        twin.prompt, twin.knows, twin.sampling = self.prompt, self.knows, self.sampling
         return twin
 
     def _forward(self, batch: Batch) -> Tensor:

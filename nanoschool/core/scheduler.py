@@ -4,7 +4,7 @@ Shapes: B rows that run.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -12,10 +12,12 @@ from torch import Tensor
 
 from nanoschool.core.attention import Step, reading, reading_order
 from nanoschool.core.cache import Cache, Kept, Pool
+from nanoschool.core.draw import uniform
 from nanoschool.core.endings import Endings
 from nanoschool.core.fused import Fused
 from nanoschool.core.row import Row
 
+AHEAD = 64  # numbers to draw by that are made at once, one for each row at least
 READ_AT_ONCE = 4096  # tokens in one pass of reading, a row at least
 
 
@@ -31,14 +33,25 @@ class Live:
     ends_B: np.ndarray  # the length at which a row is cut off
     stops_B: np.ndarray  # line of `Endings.may_EV`
     tokens_B: Tensor  # the last of each
+    to_draw_by: list[Tensor] = field(default_factory=list)  # (B,), the next step's last
+
+    def uniform(self, seed: int) -> Tensor:
+        """Each row's next number in [0, 1), (B,) in float64. A lone row's are made many at a time: it takes as long."""
+        if not self.to_draw_by:
+            steps_X1 = np.arange(max(1, AHEAD // len(self.rows)))[:, None]
+            u_XB = torch.from_numpy(uniform(seed, self.keys_B, self.at_B + steps_X1))
+            self.to_draw_by = list(u_XB.to(self.tokens_B.device).flip(0))
+        return self.to_draw_by.pop()
 
 
 class Scheduler:
     """`charge(tokens, attended pairs, sampled)` bills what is read."""
 
-    def __init__(self, fused: Fused, device: torch.device, charge: Callable[[int, int, int], None]) -> None:
-        self.fused, self.device, self.charge = fused, device, charge
-        self.cache = Cache(fused.config, device)
+    def __init__(
+        self, fused: Fused, step: type[Step], device: torch.device, charge: Callable[[int, int, int], None]
+    ) -> None:
+        self.fused, self.step, self.device, self.charge = fused, step, device, charge
+        self.cache = Cache(fused.config, device, fused.dtype)
 
     def line_up(self, rows: Sequence[Row], endings: Endings) -> Live:
         """Read what is unread, and give every running row its place."""
@@ -56,7 +69,7 @@ class Scheduler:
         lengths_B = np.array([row.length for row in rows], dtype=np.int64)
         return Live(
             rows,
-            Step(self.cache.pools, lengths_B, self.device),
+            self.step(self.cache.pools, lengths_B, self.device),
             np.array([row.seat for row in rows], dtype=np.int64),
             np.array([row.key for row in rows], dtype=np.uint64),
             lengths_B - 1,
@@ -67,7 +80,7 @@ class Scheduler:
 
     def read_held(self, rows: Sequence[Row]) -> None:
         """What rows hold that are only forked, for their forks."""
-        held = [row for row in rows if row.kept and row.held and row.kept.keys_LGKT is None]
+        held = [row for row in rows if row.kept and row.held and row.kept.keys is None]
         self._place(held)
         self._read(held)
         for row in held:

@@ -1,0 +1,94 @@
+"""How replies are sampled: in bfloat16, and by compiled steps; both give what the engine gives without them."""
+
+import shutil
+
+import pytest
+import torch
+from test_engine import CLOSE, agree, finish, mixed, prompt, trajectory
+from tiny import scored, tiny
+
+from nanoschool.core.batch import Batch
+from nanoschool.core.policy import Policy
+from nanoschool.core.row import Row
+from nanoschool.core.sampling import EXACT, Sampling
+from nanoschool.settings import load_settings
+from nanoschool.types import UserError
+
+NARROW = 2e-2  # of log-probabilities in bfloat16, 99 of 100
+COMPILED = Sampling(steps="compiled")
+
+
+def off(policy: Policy, rows: list[Row], temperature: float = 1.0, share: float = 1.0) -> float:
+    """How far what was recorded is from what the trainer computes in float32, at most in such a share of tokens."""
+    batch = Batch.of([trajectory(row) for row in rows])
+    assert int(batch.mask.sum()) > 60
+    apart = scored(policy, [trajectory(row) for row in rows], temperature) - batch.logprobs
+    return float(apart[batch.mask].abs().quantile(share))
+
+
+def some(policy: Policy, rows: int, temperature: float = 1.0) -> list[Row]:
+    """So many rows of unequal length in one pool, that outgrow it together."""
+    session = policy.open(seed=4, temperature=temperature)
+    said = [session.start(prompt(8 + i % 5), key=i, max_tokens=40 if rows < 3 else 24) for i in range(rows)]
+    finish(session)
+    return said
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_in_bfloat16_recorded_log_probabilities_are_near_the_trainers_but_are_not_float32s(temperature):
+    policy = tiny(depth=2)
+    assert off(policy, mixed(policy, temperature=temperature), temperature) < CLOSE
+    policy.sampling = Sampling("bfloat16")
+    assert CLOSE < off(policy, mixed(policy, temperature=temperature), temperature, 0.99) < NARROW
+    session = policy.open()
+    session.start(prompt(5), key=0, max_tokens=3)
+    session.step()
+    assert {keys.dtype for pool in session._scheduler.cache.pools for keys in pool.keys} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.0])
+def test_compiled_steps_of_a_lone_row_and_of_some_agree_with_eager_ones(temperature):
+    policy = tiny()
+    for rows in (1, 6):
+        policy.sampling = EXACT
+        eager = some(policy, rows, temperature)
+        policy.sampling = COMPILED
+        for one, other in zip(some(policy, rows, temperature), eager, strict=True):
+            agree(policy, 4, one, other)
+            assert sum(one.mask) >= 20
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("tied", [True, False])
+def test_compiled_steps_agree_with_eager_ones_whatever_rows_do(tied):
+    """Rows in several pools, one of them alone in its own; groups, forks, turns, rows that come and go."""
+    policy = tiny(depth=2, tied=tied)
+    eager = mixed(policy)
+    policy.sampling = COMPILED
+    for one, other in zip(compiled := mixed(policy), eager, strict=True):
+        agree(policy, 5, one, other)
+    assert off(policy, compiled) < CLOSE
+    policy.sampling = Sampling("bfloat16", "compiled")
+    assert off(policy, mixed(policy), share=0.99) < NARROW
+
+
+def test_without_a_compiler_compiled_steps_are_refused(monkeypatch):
+    policy = tiny()
+    policy.sampling = COMPILED
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(UserError, match=r"need a C\+\+ compiler: install"):
+        policy.open()
+
+
+def test_a_run_samples_as_it_is_told_and_so_do_copies_of_its_policy(tmp_path):
+    asked = ["--sampling.dtype", "bfloat16", "--sampling.steps", "compiled"]
+    assert load_settings("nano", asked).sampling == Sampling("bfloat16", "compiled")
+    assert load_settings("nano").sampling == EXACT
+    with pytest.raises(UserError, match=r"sampling\.dtype"):
+        load_settings("nano", ["--sampling.dtype", "float8"])
+    (written := tmp_path / "mine.toml").write_text("[sampling]\nsteps = 'compile'\n")
+    with pytest.raises(UserError, match=r"steps: is 'compile'; did you mean compiled\?"):
+        load_settings(str(written))
+    policy = tiny()
+    policy.sampling = Sampling("bfloat16")
+    assert policy.snapshot().sampling == policy.sampling
