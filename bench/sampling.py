@@ -4,6 +4,7 @@ Nothing that either samples ends a reply: lengths are given, so that both do the
 log-probability and entropy besides; `generate` records neither.
 """
 
+import copy
 from collections.abc import Iterator
 from random import Random
 
@@ -17,6 +18,7 @@ from bench.duel import Duel
 from nanoschool.core.endings import Endings
 from nanoschool.core.engine import Session
 from nanoschool.core.policy import Policy
+from nanoschool.core.sampling import Sampling
 
 DEPTH, VOCAB, CONTEXT = 3, 1024, 192  # the preset laptop's
 TURNS, SAID, TOLD = 5, 12, 16  # tool turns of an episode, tokens of a reply, of a tool's answer
@@ -26,9 +28,15 @@ LONG = 768  # context of those
 def duels() -> Iterator[Duel]:
     ours = subjects.policy(DEPTH, VOCAB, CONTEXT)
     theirs = subjects.exported(ours)
-    yield decode(ours, theirs)
-    yield ragged(ours, theirs)
-    yield streaming(ours, theirs)
+    narrow = copy.deepcopy(theirs).to(torch.bfloat16)
+    for kind in (Sampling(), Sampling(steps="compiled"), Sampling("bfloat16", "compiled")):
+        asked = ours.snapshot()
+        asked.sampling = kind
+        rival = theirs if kind.dtype == "float32" else narrow
+        yield decode(asked, rival)
+        yield ragged(asked, rival)
+        if rival is theirs:  # nobody's lone row gains by bfloat16
+            yield streaming(asked, rival)
     yield from turns(subjects.policy(DEPTH, VOCAB, LONG))
 
 
