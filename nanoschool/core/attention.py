@@ -24,6 +24,8 @@ class Step:
 
     The rows are those of the pools, in their order; they hold `lengths_B` tokens."""
 
+    spare = 0  # positions of the cache beyond the longest row's
+
     def __init__(self, pools: Sequence[Pool], lengths_B: np.ndarray, device: torch.device) -> None:
         self.at_B, self.blocks, first = torch.tensor(lengths_B - 1, device=device), [], 0
         for pool in pools:

@@ -17,7 +17,6 @@ from nanoschool.core.config import ModelConfig
 
 SHORTEST = 32  # positions of the shortest pool
 LEAST = 2  # slots of a pool: for a compiled step one is another shape than some
-STRIDE = 32  # there is room for a multiple of it and one more, so that a compiled loop has no rest and never takes all
 
 
 class Cached(Protocol):
@@ -43,10 +42,12 @@ class Kept:
 
 
 class Pool:
-    """Rows of at most `length` tokens. rows[i].slot == i; None where a row has left."""
+    """Rows of at most `length` tokens, and room for `spare` more. rows[i].slot == i; None where a row has left."""
 
-    def __init__(self, config: ModelConfig, length: int, device: torch.device, dtype: torch.dtype) -> None:
-        self.config, self.length, self.device, self.dtype = config, length, device, dtype
+    def __init__(
+        self, config: ModelConfig, length: int, spare: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.config, self.length, self.spare, self.device, self.dtype = config, length, spare, device, dtype
         self.rows: list[Any] = []  # Cached | None
         self.free: list[int] = []
         self.slots = 0
@@ -61,7 +62,7 @@ class Pool:
             return
         c = self.config
         self.slots = max(count, len(self.rows), 2 * self.slots, LEAST)
-        room = -(-self.length // STRIDE) * STRIDE + STRIDE
+        room = self.length + self.spare
         self.keys = self._grown(self.keys, (self.slots, c.kv_heads, c.head_width, room))
         self.values = self._grown(self.values, (self.slots, c.kv_heads, room, c.head_width))
 
@@ -139,8 +140,8 @@ def side_by_side(slots: list[int]) -> slice | list[int]:
 class Cache:
     """The pools of a session."""
 
-    def __init__(self, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> None:
-        self.config, self.device, self.dtype = config, device, dtype
+    def __init__(self, config: ModelConfig, spare: int, device: torch.device, dtype: torch.dtype) -> None:
+        self.config, self.spare, self.device, self.dtype = config, spare, device, dtype
         self.pools: list[Pool] = []
 
     def pool_for(self, tokens: int) -> Pool:
@@ -149,5 +150,6 @@ class Cache:
             if tokens <= pool.length:
                 return pool
         length = self.pools[-1].length * 2 if self.pools else SHORTEST
-        self.pools.append(Pool(self.config, min(length, self.config.context), self.device, self.dtype))
+        length = min(length, self.config.context)
+        self.pools.append(Pool(self.config, length, self.spare, self.device, self.dtype))
         return self.pool_for(tokens)

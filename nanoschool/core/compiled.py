@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nanoschool.core import attention
-from nanoschool.core.cache import STRIDE, Pool
+from nanoschool.core.cache import Pool
 from nanoschool.core.draw import draw
 from nanoschool.core.fused import Fused, longer
 from nanoschool.core.linear import FEW, has_onednn, onednn
@@ -38,6 +38,7 @@ for config, name, value in (
     ),  # graphs of one function: by pools, models, types of number
 ):
     setattr(config, name, value)
+STRIDE = 32  # positions are read in multiples of it
 HAS_ONEDNN = has_onednn(torch.device("cpu"))
 _operators = torch.library.Library(
     "nanoschool", "DEF"
@@ -49,6 +50,8 @@ _operators.impl("onednn", lambda a_PI, b_OI: a_PI.new_empty(a_PI.shape[0], b_OI.
 
 class Step(attention.Step):
     """Where the newest token of every row stands, and what of the cache it attends to."""
+
+    spare = STRIDE  # so that never all of a cache is read, which would be another shape than a part
 
     def __init__(self, pools: Sequence[Pool], lengths_B: np.ndarray, device: torch.device) -> None:
         super().__init__(pools, lengths_B, device)
