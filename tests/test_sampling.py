@@ -1,6 +1,9 @@
 """How replies are sampled: in bfloat16, and by compiled steps; both give what the engine gives without them."""
 
-import shutil
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -72,12 +75,19 @@ def test_compiled_steps_agree_with_eager_ones_whatever_rows_do(tied):
     assert off(policy, mixed(policy), share=0.99) < NARROW
 
 
-def test_without_a_compiler_compiled_steps_are_refused(monkeypatch):
-    policy = tiny()
-    policy.sampling = COMPILED
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(UserError, match=r"need a C\+\+ compiler: install"):
-        policy.open()
+@pytest.mark.parametrize(
+    ("setting", "complaint"),
+    [
+        ("CXX=/bin/false", "need a C++ compiler (No working C++ compiler found"),
+        ("TORCHINDUCTOR_CACHE_DIR=/proc/nowhere", "set TORCHINDUCTOR_CACHE_DIR to a folder of yours"),
+    ],
+)
+def test_where_nothing_can_be_compiled_compiled_steps_are_refused(setting, complaint):
+    asked = "from test_sampling import *; p = tiny(); p.sampling = COMPILED; p.open()"
+    name, value = setting.split("=")
+    there = os.environ | {name: value, "PYTHONPATH": str(Path(__file__).parent)}
+    told = subprocess.run([sys.executable, "-c", asked], env=there, capture_output=True, text=True)
+    assert told.returncode and "UserError" in told.stderr and complaint in told.stderr
 
 
 def test_a_run_samples_as_it_is_told_and_so_do_copies_of_its_policy(tmp_path):

@@ -8,17 +8,17 @@ Shapes: N rows, P with those added for oneDNN, B rows of a pool, S slots of it, 
 K head width, T positions, F hidden, V vocabulary.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch._dynamo
-import torch._inductor.config as inductor
 import torch.fx.experimental._config as symbols
 import torch.nn.functional as F
 from torch import Tensor
+from torch._inductor.cpp_builder import get_cpp_compiler
+from torch._inductor.exc import InvalidCxxCompiler
 
 from nanoschool.core import attention
 from nanoschool.core.cache import Pool
@@ -192,6 +192,11 @@ def _more(rows: int, device: torch.device) -> int:
 
 
 def _need_compiler(device: torch.device) -> None:
-    compilers = [name for name in inductor.cpp.cxx if name]
-    if device.type == "cpu" and not any(map(shutil.which, compilers)):
-        raise UserError("compiled steps need a C++ compiler: install g++ or clang, or leave them eager")
+    try:
+        if device.type == "cpu":
+            get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        told = str(error).splitlines()[0]
+        raise UserError(
+            f"compiled steps need a C++ compiler ({told}): install g++ or clang, or leave them eager"
+        ) from None

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from nanoschool.types import UserError
+
 if TYPE_CHECKING:  # torch takes seconds to import, and settings hold a Sampling
     import torch
 
@@ -24,7 +26,7 @@ class Sampling:
     steps: Literal["eager", "compiled"] = "eager"
 
     def parts(self) -> "tuple[type[Fused], type[Step], torch.dtype]":
-        """Who multiplies, who attends to the cache, and in what type."""
+        """Who multiplies, who attends to the cache, and in what type. UserError where nothing can be compiled here."""
         import torch
 
         from nanoschool.core import attention, fused
@@ -32,8 +34,11 @@ class Sampling:
         dtype = getattr(torch, self.dtype)
         if self.steps == "eager":
             return fused.Fused, attention.Step, dtype
-        from nanoschool.core import compiled  # it imports torch's compiler, which takes seconds
-
+        try:
+            from nanoschool.core import compiled  # it imports torch's compiler, which takes seconds
+        except OSError as error:
+            told = f"compiled steps are kept on disk, and cannot be: {error}"
+            raise UserError(f"{told}; set TORCHINDUCTOR_CACHE_DIR to a folder of yours") from None
         return compiled.Compiled, compiled.Step, dtype
 
 
