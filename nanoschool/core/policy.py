@@ -5,6 +5,7 @@ Everything that runs the model goes through here or through the engine, and is c
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -90,15 +91,19 @@ class Policy:
             return self._whole(batch.to(self.device))
 
     def distribution(self, batch: Batch, top_k: int) -> tuple[Tensor, Tensor]:
-        """The `top_k` likeliest tokens at each position: (log-probabilities, tokens), both (B, T, k); entry 0 is empty."""
+        """The `top_k` likeliest tokens at each position: (log-probabilities, tokens), both (B, T, k).
+
+        Both are 0 at a row's first token, which nothing comes before, and where it is padded.
+        """
+        steps_T = torch.arange(batch.tokens.shape[1])
+        after_BT = (steps_T > 0) & (steps_T < batch.lengths[:, None].cpu())
         with torch.no_grad():
-            self._charge(batch, self.model.config.flops, scored=int(batch.lengths.sum()))
-            batch = batch.to(self.device)
-            logprobs_BTV = torch.log_softmax(
-                self.model.logits(self.model(batch.tokens)) / batch.temperatures[:, None, None], dim=-1
-            )
-            top, index = logprobs_BTV[:, :-1].topk(top_k, dim=-1)
-            return torch.nn.functional.pad(top, (0, 0, 1, 0)), torch.nn.functional.pad(index, (0, 0, 1, 0))
+            batch = replace(batch, mask=after_BT)
+            self._charge(batch, self.model.config.flops)
+            logits_NV, at = self._masked_logits(batch.to(self.device))
+            top_Nk, index_Nk = torch.log_softmax(logits_NV, dim=-1).topk(top_k, dim=-1)
+            blank_BTk = torch.zeros(*batch.tokens.shape, top_k, device=self.device)
+            return blank_BTk.index_put(at, top_Nk), blank_BTk.long().index_put(at, index_Nk)
 
     def fit(
         self,
