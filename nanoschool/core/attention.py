@@ -24,6 +24,7 @@ class Step:
 
     The rows are those of the pools, in their order; they hold `lengths_B` tokens."""
 
+    shortest = 32  # positions of the shortest pool
     spare = 0  # positions of the cache beyond the longest row's
 
     def __init__(self, pools: Sequence[Pool], lengths_B: np.ndarray, device: torch.device) -> None:

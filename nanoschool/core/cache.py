@@ -15,7 +15,6 @@ from torch import Tensor
 
 from nanoschool.core.config import ModelConfig
 
-SHORTEST = 32  # positions of the shortest pool
 LEAST = 2  # slots of a pool: for a compiled step one is another shape than some
 
 
@@ -140,8 +139,16 @@ def side_by_side(slots: list[int]) -> slice | list[int]:
 class Cache:
     """The pools of a session."""
 
-    def __init__(self, config: ModelConfig, spare: int, device: torch.device, dtype: torch.dtype) -> None:
-        self.config, self.spare, self.device, self.dtype = config, spare, device, dtype
+    def __init__(
+        self, config: ModelConfig, shortest: int, spare: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.config, self.shortest, self.spare, self.device, self.dtype = (
+            config,
+            shortest,
+            spare,
+            device,
+            dtype,
+        )
         self.pools: list[Pool] = []
 
     def pool_for(self, tokens: int) -> Pool:
@@ -149,7 +156,7 @@ class Cache:
         for pool in self.pools:
             if tokens <= pool.length:
                 return pool
-        length = self.pools[-1].length * 2 if self.pools else SHORTEST
+        length = self.pools[-1].length * 2 if self.pools else self.shortest
         length = min(length, self.config.context)
         self.pools.append(Pool(self.config, length, self.spare, self.device, self.dtype))
         return self.pool_for(tokens)

@@ -51,6 +51,7 @@ _operators.impl("onednn", lambda a_PI, b_OI: a_PI.new_empty(a_PI.shape[0], b_OI.
 class Step(attention.Step):
     """Where the newest token of every row stands, and what of the cache it attends to."""
 
+    shortest = 128  # a pool fewer is a graph fewer, and no slower
     spare = STRIDE  # so that never all of a cache is read, which would be another shape than a part
 
     def __init__(self, pools: Sequence[Pool], lengths_B: np.ndarray, device: torch.device) -> None:

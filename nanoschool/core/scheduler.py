@@ -51,7 +51,7 @@ class Scheduler:
         self, fused: Fused, step: type[Step], device: torch.device, charge: Callable[[int, int, int], None]
     ) -> None:
         self.fused, self.step, self.device, self.charge = fused, step, device, charge
-        self.cache = Cache(fused.config, step.spare, device, fused.dtype)
+        self.cache = Cache(fused.config, step.shortest, step.spare, device, fused.dtype)
 
     def line_up(self, rows: Sequence[Row], endings: Endings) -> Live:
         """Read what is unread, and give every running row its place."""
