@@ -258,7 +258,6 @@ SIZES = {"problems": 3, "samples": 4, "max_tokens": 12, "pairs": 4, "rows": 4, "
 def test_each_method_killed_goes_on_to_the_same_bits(
     name: str, runs: Path, noted: Path, tmp_path: Path
 ) -> None:
-    """Killed at a quarter, a half and three quarters of what it does to its folder."""
     kind = methods.load(name)
     if name == "gepa":
         pytest.importorskip("gepa")
@@ -270,19 +269,23 @@ def test_each_method_killed_goes_on_to_the_same_bits(
     ]
     flags += ["--worlds.chain.lengths", "1", "2"] if env == "chain" else []  # they fit nano's context
     flags += [f"--method.teacher={runs / 'nano'}:sft"] if kind.needs_teacher else []
-    flags += [
-        "--check",
-        "2",
-        "--save",
-        "1",
-        "--threads",
-        "1",
-        "--from",
-        str(noted if name in AFTER_NOTES else runs / "nano:sft"),
-        "--name",
-        "it",
-    ]
-    args = ["train", name, "--env", env, "--budget", "tokens=4000", *LITTLE.split(), *flags, "--runs-dir"]
+    start = noted if name in AFTER_NOTES else runs / "nano:sft"
+    flags += f"--check 2 --save 1 --threads 1 --name it --from {start}".split()
+    goes_on(["train", name, "--env", env, "--budget", "tokens=4000", *LITTLE.split(), *flags], tmp_path)
+
+
+@pytest.mark.soak
+def test_killed_it_goes_on_to_the_same_bits_where_steps_are_compiled_in_bfloat16(
+    runs: Path, tmp_path: Path
+) -> None:
+    flags = "--sampling.steps compiled --sampling.dtype bfloat16 --worlds.chain.lengths 1 2 --check 2 --save 1 --threads 1"
+    flags = [*flags.split(), "--from", str(runs / "nano:sft"), "--name", "it"]
+    goes_on(["train", "rloo", "--env", "chain", "--budget", "tokens=4000", *LITTLE.split(), *flags], tmp_path)
+
+
+def goes_on(args: list[str], tmp_path: Path) -> None:
+    """Killed at a quarter, a half and three quarters of what it does to its folder, it ends in the same bits."""
+    args = [*args, "--runs-dir"]
     counted = forked.command([*args, str(tmp_path / "whole")], forked.Trouble("/it/"))
     assert counted.status == 0, counted.err
     expected = forked.told(tmp_path / "whole" / "it")
