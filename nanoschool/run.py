@@ -87,6 +87,7 @@ class School:
         if folder.begun:
             folder.check_begun()
         self.machine = settle(settings, folder)
+        settings.sampling.parts()  # what cannot be compiled is told of before all else
         if folder.begun:
             self.reading = reopen(settings, folder.path)
         else:  # a run that was refused has not begun, and may be asked for in another way
@@ -107,7 +108,6 @@ class School:
             )
         self.ledger = Ledger.from_json(self.at.spent)
         self.policy = self._policy()
-        self.policy.sampling = self.settings.sampling
         self.examiner = Examiner(settings, self.reading, folder, self.ledger, show)
 
     def teach(self) -> None:
@@ -211,19 +211,22 @@ class School:
         before = names[names.index(name) - 1] if names.index(name) else None
         if before is None:  # no run with a start comes here
             model = GPT(self.policy.model.config, self.settings.seed).to(self.machine.device)
-            return Policy(model, self.policy.tokenizer, self.ledger).snapshot()
+            return self._policy_of(model).snapshot()
         return self._of(named(self.folder.checkpoints, before)).snapshot()
 
     def _policy(self) -> Policy:
         if self.saved:
             return self._of(self.saved)
-        tokenizer, plan = self.reading.tokenizer, self.settings.model
-        config = ModelConfig.from_depth(plan.depth, tokenizer.vocab_size, plan.context)
-        return Policy(GPT(config, self.settings.seed).to(self.machine.device), tokenizer, self.ledger)
+        plan, vocab = self.settings.model, self.reading.tokenizer.vocab_size
+        config = ModelConfig.from_depth(plan.depth, vocab, plan.context)
+        return self._policy_of(GPT(config, self.settings.seed).to(self.machine.device))
 
     def _of(self, saved: checkpoint.Checkpoint) -> Policy:
         """The policy of a checkpoint of this run."""
         model = build(ModelConfig.from_hf(saved.config)).to(self.machine.device)
-        policy = Policy(model, self.reading.tokenizer, self.ledger)
+        policy = self._policy_of(model)
         restore(policy, saved)
         return policy
+
+    def _policy_of(self, model: GPT) -> Policy:
+        return Policy(model, self.reading.tokenizer, self.ledger, sampling=self.settings.sampling)

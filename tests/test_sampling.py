@@ -19,6 +19,10 @@ from nanoschool.types import UserError
 
 NARROW = 2e-2  # of log-probabilities in bfloat16, 99 of 100
 COMPILED = Sampling(steps="compiled")
+NO_HEADERS = """#!/bin/sh
+[ "$1" = --version ] && exec g++ --version
+echo "fatal error: Python.h: No such file" >&2; exit 1
+"""
 
 
 def off(policy: Policy, rows: list[Row], temperature: float = 1.0, share: float = 1.0) -> float:
@@ -49,7 +53,7 @@ def test_in_bfloat16_recorded_log_probabilities_are_near_the_trainers_but_are_no
     assert {keys.dtype for pool in session._scheduler.cache.pools for keys in pool.keys} == {torch.bfloat16}
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.0])
+@pytest.mark.parametrize("temperature", [1.0, 0.6, 0.0])
 def test_compiled_steps_of_a_lone_row_and_of_some_agree_with_eager_ones(temperature):
     policy = tiny()
     for rows in (1, 6):
@@ -79,14 +83,23 @@ def test_compiled_steps_agree_with_eager_ones_whatever_rows_do(tied, monkeypatch
 @pytest.mark.parametrize(
     ("setting", "complaint"),
     [
-        ("CXX=/bin/false", "need a C++ compiler (No working C++ compiler found"),
+        ("CXX=/bin/false", "need a working C++ compiler (InvalidCxxCompiler: No working"),
+        ("CXX=no_headers", "need a working C++ compiler (CppCompileError"),
+        ("TORCH_COMPILE_DISABLE=1", "unset it, or leave steps eager"),
         ("TORCHINDUCTOR_CACHE_DIR=/proc/nowhere", "set TORCHINDUCTOR_CACHE_DIR to a folder of yours"),
     ],
 )
-def test_where_nothing_can_be_compiled_compiled_steps_are_refused(setting, complaint):
+def test_where_nothing_can_be_compiled_compiled_steps_are_refused(setting, complaint, tmp_path):
+    (broken := tmp_path / "no_headers").write_text(NO_HEADERS)
+    broken.chmod(0o755)
     asked = "from test_sampling import *; p = tiny(); p.sampling = COMPILED; p.open()"
     name, value = setting.split("=")
-    there = os.environ | {name: value, "PYTHONPATH": str(Path(__file__).parent)}
+    value = str(broken) if value == broken.name else value
+    there = os.environ | {
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path),
+        name: value,
+        "PYTHONPATH": str(Path(__file__).parent),
+    }
     told = subprocess.run([sys.executable, "-c", asked], env=there, capture_output=True, text=True)
     assert told.returncode and "UserError" in told.stderr and complaint in told.stderr
 

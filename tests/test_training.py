@@ -283,6 +283,15 @@ def test_killed_it_goes_on_to_the_same_bits_where_steps_are_compiled_in_bfloat16
     goes_on(["train", "rloo", "--env", "chain", "--budget", "tokens=4000", *LITTLE.split(), *flags], tmp_path)
 
 
+@pytest.mark.soak
+def test_killed_sleep_goes_on_to_the_same_bits_in_bfloat16(noted: Path, tmp_path: Path) -> None:
+    """Its reference samples too, and so does what it makes of itself without the notes."""
+    goes_on(
+        [*SLEEP, "--sampling.dtype", "bfloat16", "--save", "1", "--from", str(noted), "--name", "it"],
+        tmp_path,
+    )
+
+
 def goes_on(args: list[str], tmp_path: Path) -> None:
     """Killed at a quarter, a half and three quarters of what it does to its folder, it ends in the same bits."""
     args = [*args, "--runs-dir"]

@@ -2,14 +2,15 @@
 
 The same function as `Fused`'s, but for rounding. What the compiler does badly is written otherwise: attention as sums, in
 place of a product of matrices for each row and head; rotations by halves, in place of complex numbers; positions of the
-cache by sixteens, so that no loop has a rest. There is one graph for a lone row and one for each number of pools; counts of
-rows and positions are its variables. Reading is `Fused`'s.
+cache by sixteens, so that no loop has a rest. A model of one shape and type has a graph for a lone row and one for each
+number of pools, and as many again where it is greedy; counts of rows and positions are their variables. `Fused` reads.
 Shapes: N rows, P with those added for oneDNN, B rows of a pool, S slots of it, D width, H query heads, G key-value heads,
 K head width, T positions, F hidden, V vocabulary.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -17,8 +18,7 @@ import torch._dynamo
 import torch.fx.experimental._config as symbols
 import torch.nn.functional as F
 from torch import Tensor
-from torch._inductor.cpp_builder import get_cpp_compiler
-from torch._inductor.exc import InvalidCxxCompiler
+from torch._inductor.exc import InductorError
 
 from nanoschool.core import attention
 from nanoschool.core.cache import Pool
@@ -38,7 +38,8 @@ for config, name, value in (
     ),  # graphs of one function: by pools, models, types of number
 ):
     setattr(config, name, value)
-STRIDE = 32  # positions are read in multiples of it
+LANES = 16  # positions that a loop takes at once
+STRIDE = 2 * LANES  # they are read in multiples of it
 HAS_ONEDNN = has_onednn(torch.device("cpu"))
 _operators = torch.library.Library(
     "nanoschool", "DEF"
@@ -86,23 +87,22 @@ class View:
     values: list[Tensor]  # (S, G, T, K)
     rows_B: Tensor
     slots_B: Tensor
-    spots_XY: Tensor  # the first positions, by STRIDE, as many as the longest row takes
+    spots_XY: Tensor  # the first positions, by LANES, as many as the longest row takes
 
 
 def _spots(block: attention.Block) -> Tensor:
-    """(T / 16, 16), T a multiple of 32: two of sixteen at least, for one is another shape than some."""
+    """(T / LANES, LANES); two lines at least, for one is another shape than some."""
     T = -(-block.T // STRIDE) * STRIDE
-    return torch.arange(T, device=block.at_B.device).view(-1, 16)
+    return torch.arange(T, device=block.at_B.device).view(-1, LANES)
 
 
 class Compiled(Fused):
-    """Raises UserError where a compiler is needed and there is none."""
-
     @torch.inference_mode()
     def __init__(self, model: GPT, dtype: torch.dtype) -> None:
         super().__init__(model, dtype)
-        _need_compiler(model.cos.device)
         self.embedding, self.device = self.embedding.clone(), model.cos.device
+        # an adapter's sum is of another kind of tensor than a parameter, for which there would be another graph
+        self.layers = [replace(w, out=w.out.clone(), down=w.down.clone()) for w in self.layers]
         matrices = [matrix for w in self.layers for matrix in vars(w).values() if matrix is not None]
         for weight in (self.embedding, self.head, self.turns, *matrices):
             torch._dynamo.mark_static(weight)
@@ -163,7 +163,7 @@ def _attend(fused: Compiled, layer: int, qkv_PHK: Tensor, at_P: Tensor, view: Vi
     if gain is not None:
         qk_BHK = _unit(qk_BHK, c.eps) * gain
     qk_BHK = fused._rotate(qk_BHK, fused.turns[at_B])
-    T = view.spots_XY.shape[0] * 16
+    T = view.spots_XY.shape[0] * LANES
     B, (H, G, K) = len(at_B), (c.heads, c.kv_heads, c.head_width)
     keys_SGKT[view.slots_B, :, :, at_B] = qk_BHK[:, H:].to(keys_SGKT.dtype)
     values_SGTK[view.slots_B, :, at_B] = v_BGK.to(values_SGTK.dtype)
@@ -192,12 +192,17 @@ def _more(rows: int, device: torch.device) -> int:
     return -rows % FEW if rows > 1 and has_onednn(device) else 0
 
 
-def _need_compiler(device: torch.device) -> None:
+@cache
+def check() -> None:
+    """UserError where nothing can be compiled here."""
+    if torch._dynamo.config.disable:
+        raise UserError(
+            "torch.compile is switched off by TORCH_COMPILE_DISABLE: unset it, or leave steps eager"
+        )
     try:
-        if device.type == "cpu":
-            get_cpp_compiler()
-    except InvalidCxxCompiler as error:
+        torch.compile(torch.neg, fullgraph=True)(torch.ones(2))
+    except InductorError as error:
         told = str(error).splitlines()[0]
         raise UserError(
-            f"compiled steps need a C++ compiler ({told}): install g++ or clang, or leave them eager"
+            f"compiled steps need a working C++ compiler ({told}): install g++ or clang, or leave steps eager"
         ) from None

@@ -18,7 +18,7 @@ from nanoschool.core.likelihood import log_likelihood
 from nanoschool.core.model import GPT
 from nanoschool.core.optim import Optimizer
 from nanoschool.core.packed import before_learned
-from nanoschool.core.sampling import EXACT
+from nanoschool.core.sampling import EXACT, Sampling
 from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.ledger import Ledger
 from nanoschool.types import Trajectory
@@ -39,15 +39,21 @@ class Policy:
     """A model, its tokenizer, its notes (`prompt`, a system message; "" for none), and what it was found to know.
 
     `knows` says by world with what probability it was right, from reading alone, about each thing that there is to
-    know: it was asked before it was first shown what to say of that.
+    know: it was asked before it was first shown what to say of that. `sampling` is how its sessions compute.
     """
 
-    def __init__(self, model: GPT, tokenizer: Tokenizer, ledger: Ledger, micro_tokens: int = 0) -> None:
-        self.model, self.tokenizer, self.ledger = model, tokenizer, ledger
+    def __init__(
+        self,
+        model: GPT,
+        tokenizer: Tokenizer,
+        ledger: Ledger,
+        micro_tokens: int = 0,
+        sampling: Sampling = EXACT,
+    ) -> None:
+        self.model, self.tokenizer, self.ledger, self.sampling = model, tokenizer, ledger, sampling
         # in one forward pass of training; 0: as many as keep a device of this kind busy
         self.micro_tokens = micro_tokens or MICRO_TOKENS.get(model.cos.device.type, 8192)
         self.prompt = ""
-        self.sampling = EXACT
         self.knows: dict[str, dict[str, float]] = {}
         self.optimizer: Optimizer | None = None
 
@@ -160,10 +166,9 @@ class Policy:
 
     def snapshot(self) -> "Policy":
         """A frozen copy: the reference of a KL, an opponent, yesterday's self. It charges the same ledger."""
-        twin = Policy(
-            copy.deepcopy(self.model).requires_grad_(False), self.tokenizer, self.ledger, self.micro_tokens
-        )
-        twin.prompt, twin.knows, twin.sampling = self.prompt, self.knows, self.sampling
+        model = copy.deepcopy(self.model).requires_grad_(False)
+        twin = Policy(model, self.tokenizer, self.ledger, self.micro_tokens, self.sampling)
+        twin.prompt, twin.knows = self.prompt, self.knows
         return twin
 
     def _forward(self, batch: Batch) -> Tensor:

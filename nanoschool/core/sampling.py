@@ -22,7 +22,7 @@ class Sampling:
     """
 
     dtype: Literal["float32", "bfloat16"] = "float32"  # of products of matrices and of the cache
-    # compiled: by torch.compile, which takes ten seconds a shape, once a machine, and wants a C++ compiler
+    # compiled: by torch.compile, which takes ten seconds a graph, once a machine, and wants a C++ compiler
     steps: Literal["eager", "compiled"] = "eager"
 
     def parts(self) -> "tuple[type[Fused], type[Step], torch.dtype]":
@@ -39,6 +39,7 @@ class Sampling:
         except OSError as error:
             told = f"compiled steps are kept on disk, and cannot be: {error}"
             raise UserError(f"{told}; set TORCHINDUCTOR_CACHE_DIR to a folder of yours") from None
+        compiled.check()
         return compiled.Compiled, compiled.Step, dtype
 
 

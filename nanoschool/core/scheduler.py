@@ -4,7 +4,7 @@ Shapes: B rows that run.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -33,15 +33,19 @@ class Live:
     ends_B: np.ndarray  # the length at which a row is cut off
     stops_B: np.ndarray  # line of `Endings.may_EV`
     tokens_B: Tensor  # the last of each
-    to_draw_by: list[Tensor] = field(default_factory=list)  # (B,), the next step's last
+    to_draw_by: tuple[
+        Tensor, ...
+    ] = ()  # (B,) each, from the step on at which the first row stood at `drawn_at`
+    drawn_at: int = 0
 
     def uniform(self, seed: int) -> Tensor:
         """Each row's next number in [0, 1), (B,) in float64. A lone row's are made many at a time: it takes as long."""
-        if not self.to_draw_by:
+        at = int(self.at_B[0])
+        if at >= self.drawn_at + len(self.to_draw_by):
             steps_X1 = np.arange(max(1, AHEAD // len(self.rows)))[:, None]
             u_XB = torch.from_numpy(uniform(seed, self.keys_B, self.at_B + steps_X1))
-            self.to_draw_by = list(u_XB.to(self.tokens_B.device).flip(0))
-        return self.to_draw_by.pop()
+            self.to_draw_by, self.drawn_at = u_XB.to(self.tokens_B.device).unbind(0), at
+        return self.to_draw_by[at - self.drawn_at]
 
 
 class Scheduler:

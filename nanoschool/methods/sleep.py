@@ -106,7 +106,7 @@ def forward(student_NV: Tensor, teacher_NV: Tensor) -> Tensor:
 
 def without_prompt(policy: Policy) -> Policy:
     """The same weights, not copied, with nothing in the prompt."""
-    return Policy(policy.model, policy.tokenizer, policy.ledger, policy.micro_tokens)
+    return Policy(policy.model, policy.tokenizer, policy.ledger, policy.micro_tokens, policy.sampling)
 
 
 def forget(tokenizer: Tokenizer, t: Trajectory) -> Trajectory:
