@@ -1,6 +1,7 @@
 """How replies are sampled: in bfloat16, and by compiled steps; both give what the engine gives without them."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from nanoschool.types import UserError
 
 NARROW = 2e-2  # of log-probabilities in bfloat16, 99 of 100
 COMPILED = Sampling(steps="compiled")
+compiles = pytest.mark.skipif(not shutil.which("g++"), reason="needs g++")
 NO_HEADERS = """#!/bin/sh
 [ "$1" = --version ] && exec g++ --version
 echo "fatal error: Python.h: No such file" >&2; exit 1
@@ -53,6 +55,7 @@ def test_in_bfloat16_recorded_log_probabilities_are_near_the_trainers_but_are_no
     assert {keys.dtype for pool in session._scheduler.cache.pools for keys in pool.keys} == {torch.bfloat16}
 
 
+@compiles
 @pytest.mark.parametrize("temperature", [1.0, 0.6, 0.0])
 def test_compiled_steps_of_a_lone_row_and_of_some_agree_with_eager_ones(temperature):
     policy = tiny()
@@ -65,6 +68,7 @@ def test_compiled_steps_of_a_lone_row_and_of_some_agree_with_eager_ones(temperat
             assert sum(one.mask) >= 20
 
 
+@compiles
 @pytest.mark.soak
 @pytest.mark.parametrize("tied", [True, False])
 def test_compiled_steps_agree_with_eager_ones_whatever_rows_do(tied, monkeypatch):
@@ -80,6 +84,7 @@ def test_compiled_steps_agree_with_eager_ones_whatever_rows_do(tied, monkeypatch
     assert off(policy, mixed(policy), share=0.99) < NARROW
 
 
+@compiles
 @pytest.mark.parametrize(
     ("setting", "complaint"),
     [
