@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from test_engine import CLOSE, agree, finish, mixed, prompt, trajectory
 from tiny import scored, tiny
 
 from nanoschool.core.batch import Batch
+from nanoschool.core.model import GPT
 from nanoschool.core.policy import Policy
 from nanoschool.core.row import Row
 from nanoschool.core.sampling import EXACT, Sampling
@@ -70,11 +72,12 @@ def test_compiled_steps_of_a_lone_row_and_of_some_agree_with_eager_ones(temperat
 
 @compiles
 @pytest.mark.soak
-@pytest.mark.parametrize("tied", [True, False])
-def test_compiled_steps_agree_with_eager_ones_whatever_rows_do(tied, monkeypatch):
+@pytest.mark.parametrize("shape", [{}, {"tied": False}, {"qk_norm": False, "context": 90}])
+def test_compiled_steps_agree_with_eager_ones_whatever_rows_do(shape, monkeypatch):
     """Rows in several pools, one of them alone in its own; groups, forks, turns, rows that come and go."""
     monkeypatch.setattr(Sampling(steps="compiled").parts()[1], "shortest", 32)
-    policy = tiny(depth=2, tied=tied)
+    policy = tiny(depth=2)
+    policy.model = GPT(replace(policy.model.config, **shape))  # the last is a Llama
     eager = mixed(policy)
     policy.sampling = COMPILED
     for one, other in zip(looped := mixed(policy), eager, strict=True):
