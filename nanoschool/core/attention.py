@@ -32,14 +32,9 @@ class Step:
         for pool in pools:
             if count := len(pool.rows):
                 at_B = self.at_B[first : first + count]  # a view: it advances too
-                T, least = int(at_B.max()) + 1, int(at_B.min()) + 1
-                bias_BT = None
-                if least < T:
-                    later_BT = torch.arange(pool.length, device=at_B.device) > at_B[:, None]
-                    bias_BT = torch.zeros(later_BT.shape, device=at_B.device)
-                    bias_BT = bias_BT.masked_fill_(later_BT, float("-inf"))[:, None, None]
-                every_B = torch.arange(count, device=at_B.device)
-                self.blocks.append(Block(pool, first, first + count, T, at_B, every_B, bias_BT))
+                T, every_B = int(at_B.max()) + 1, torch.arange(count, device=at_B.device)
+                bias = self._bias(pool, at_B)
+                self.blocks.append(Block(pool, first, first + count, T, at_B, every_B, bias))
                 first += count
 
     def advance(self) -> bool:
@@ -61,6 +56,14 @@ class Step:
             for b in self.blocks
         ]
         return torch.cat(parts)
+
+    def _bias(self, pool: Pool, at_B: Tensor) -> Tensor | None:
+        """What hides later positions, (B, 1, 1, T); None where all rows are of one length."""
+        if at_B.min() == at_B.max():
+            return None
+        later_BT = torch.arange(pool.length, device=at_B.device) > at_B[:, None]
+        bias_BT = torch.zeros(later_BT.shape, device=at_B.device)
+        return bias_BT.masked_fill_(later_BT, float("-inf"))[:, None, None]
 
 
 @dataclass

@@ -23,7 +23,7 @@ from torch._inductor.exc import InductorError
 from nanoschool.core import attention
 from nanoschool.core.cache import Pool
 from nanoschool.core.draw import draw
-from nanoschool.core.fused import Fused, longer
+from nanoschool.core.fused import Fused, longer, narrow
 from nanoschool.core.linear import FEW, has_onednn, onednn
 from nanoschool.core.model import GPT
 from nanoschool.types import UserError
@@ -31,19 +31,14 @@ from nanoschool.types import UserError
 for config, name, value in (
     (symbols, "use_duck_shape", False),  # two counts that are the same today need not be tomorrow
     (torch._dynamo.config, "specialize_int", True),  # those of a model's shape are constants
-    (
-        torch._dynamo.config,
-        "recompile_limit",
-        64,
-    ),  # graphs of one function: by pools, models, types of number
+    (torch._dynamo.config, "recompile_limit", 64),  # by pools, models, types of number
 ):
     setattr(config, name, value)
 LANES = 16  # positions that a loop takes at once
 STRIDE = 2 * LANES  # they are read in multiples of it
-HAS_ONEDNN = has_onednn(torch.device("cpu"))
-_operators = torch.library.Library(
-    "nanoschool", "DEF"
-)  # inductor takes oneDNN's own for constant weights only
+HAS_ONEDNN = has_onednn(torch.device("cpu"))  # which no graph may ask
+# inductor takes oneDNN's own operator for constant weights only
+_operators = torch.library.Library("nanoschool", "DEF")
 _operators.define("onednn(Tensor a, Tensor b) -> Tensor")
 _operators.impl("onednn", onednn, "CPU")
 _operators.impl("onednn", lambda a_PI, b_OI: a_PI.new_empty(a_PI.shape[0], b_OI.shape[0]), "Meta")
@@ -62,14 +57,13 @@ class Step(attention.Step):
         for block in self.blocks:
             rows = list(range(block.first, block.past))
             order += range(first, first + len(rows))
-            rows += (
-                rows if N > 1 and len(rows) == 1 else []
-            )  # one row of many twice: one is another shape than some
+            if N > 1 and len(rows) == 1:
+                rows *= 2  # one is another shape than some
             first += len(rows)
             at = torch.tensor(rows, device=device)
             self.views.append(View(block.pool.keys, block.pool.values, at, at - block.first, _spots(block)))
-        order += [0] * (_more(N, device))
-        self.order_P = torch.tensor(order, device=device)
+        more = -N % FEW if N > 1 and has_onednn(device) else 0
+        self.order_P = torch.tensor(order + [0] * more, device=device)
 
     def advance(self) -> bool:
         fits = super().advance()
@@ -77,6 +71,9 @@ class Step(attention.Step):
             if view.spots_XY.numel() < block.T:
                 view.spots_XY = _spots(block)
         return fits
+
+    def _bias(self, pool: Pool, at_B: Tensor) -> None:
+        """None: the loops compare positions."""
 
 
 @dataclass
@@ -100,7 +97,7 @@ class Compiled(Fused):
     @torch.inference_mode()
     def __init__(self, model: GPT, dtype: torch.dtype) -> None:
         super().__init__(model, dtype)
-        self.embedding, self.device = self.embedding.clone(), model.cos.device
+        self.embedding = self.embedding.clone()
         # an adapter's sum is of another kind of tensor than a parameter, for which there would be another graph
         self.layers = [replace(w, out=w.out.clone(), down=w.down.clone()) for w in self.layers]
         matrices = [matrix for w in self.layers for matrix in vars(w).values() if matrix is not None]
@@ -111,9 +108,9 @@ class Compiled(Fused):
         self, tokens_B: Tensor, step: attention.Step, temperature: float, u_B: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         assert isinstance(step, Step)
-        more = _more(len(tokens_B), self.device)
+        more = len(step.order_P) - len(tokens_B)
         given = [longer(x, more) for x in (tokens_B, step.at_B, u_B)]
-        heat = torch.tensor([temperature or 1.0], device=self.device)
+        heat = torch.tensor([temperature or 1.0], device=tokens_B.device)
         found = _step(self, *given, heat, not temperature, step.order_P, step.views)
         token_B, logprob_B, entropy_B = (x[: len(tokens_B)] for x in found)
         return token_B, logprob_B, entropy_B
@@ -151,7 +148,7 @@ def _step(
         gate_PF, up_PF = _product(_unit(x_PD, c.eps), w.gate_up).chunk(2, dim=-1)
         x_PD = x_PD + _product(F.silu(gate_PF) * up_PF, w.down)
     logits_PV = _product(_unit(x_PD, c.eps), fused.head)
-    return draw(logits_PV, 0.0, u_P) if greedy else draw(logits_PV / temperature, 1.0, u_P)
+    return draw(logits_PV / temperature, 0.0 if greedy else 1.0, u_P)
 
 
 def _attend(fused: Compiled, layer: int, qkv_PHK: Tensor, at_P: Tensor, view: View) -> Tensor:
@@ -180,16 +177,11 @@ def _product(x_PI: Tensor, weight_OI: Tensor) -> Tensor:
     on_cpu = x_PI.device.type == "cpu" and HAS_ONEDNN
     if on_cpu and weight_OI.dtype == torch.float32 and x_PI.shape[0] > 1:
         return torch.ops.nanoschool.onednn(x_PI, weight_OI)
-    return F.linear(x_PI.to(weight_OI.dtype), weight_OI).float()
+    return narrow(x_PI, weight_OI)
 
 
 def _unit(x: Tensor, eps: float) -> Tensor:
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
-
-
-def _more(rows: int, device: torch.device) -> int:
-    """How many to add: up to a multiple of FEW, but none to a lone one."""
-    return -rows % FEW if rows > 1 and has_onednn(device) else 0
 
 
 @cache

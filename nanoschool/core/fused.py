@@ -80,14 +80,13 @@ class Fused:
     def _product(self, tokens: int) -> Callable[[Tensor, Tensor], Tensor]:
         """The faster one for so many; what it takes and gives is float32."""
         if self.dtype != torch.float32:
-            return _narrow
+            return narrow
         return onednn if tokens >= FEW and self.onednn else F.linear
 
     def _norm(self, x: Tensor) -> Tensor:
         D = x.shape[-1]
-        if (
-            x.shape[0] == 1
-        ):  # torch's layer norm is one operation, its RMS norm ten; of (x, −x) they are the same
+        # torch's layer norm is one operation, its RMS norm ten; of (x, −x) they are the same
+        if x.shape[0] == 1:
             return torch.layer_norm(torch.cat((x, -x), -1), (2 * D,), None, None, self.config.eps)[..., :D]
         return F.rms_norm(x, (D,), None, self.config.eps)
 
@@ -129,7 +128,8 @@ def longer(x: Tensor, more: int) -> Tensor:
     return torch.cat((x, x.new_zeros(more, *x.shape[1:]))) if more else x
 
 
-def _narrow(x: Tensor, weight: Tensor) -> Tensor:
+def narrow(x: Tensor, weight: Tensor) -> Tensor:
+    """x W^T in the weight's type, given in float32."""
     return F.linear(x.to(weight.dtype), weight).float()
 
 

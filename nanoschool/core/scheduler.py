@@ -33,10 +33,8 @@ class Live:
     ends_B: np.ndarray  # the length at which a row is cut off
     stops_B: np.ndarray  # line of `Endings.may_EV`
     tokens_B: Tensor  # the last of each
-    to_draw_by: tuple[
-        Tensor, ...
-    ] = ()  # (B,) each, from the step on at which the first row stood at `drawn_at`
-    drawn_at: int = 0
+    to_draw_by: tuple[Tensor, ...] = ()  # (B,) each, by step
+    drawn_at: int = 0  # where the first row stood at the first of these steps
 
     def uniform(self, seed: int) -> Tensor:
         """Each row's next number in [0, 1), (B,) in float64. A lone row's are made many at a time: it takes as long."""

@@ -24,10 +24,8 @@ CONTROLS = ("random_reward", "format_reward", "inverted_reward")
 PLAN = "plan.json"
 APART = 3.0  # the factor between the learning rates that are tried, around the method's own
 RATES = 3  # learning rates tried of each arm
-SAID, UNSAID = (
-    ("start", "env", "budget", "seeds"),
-    ("methods", "device", "runs_dir"),
-)  # as flags: always, never
+SAID = ("start", "env", "budget", "seeds")  # as flags, always
+UNSAID = ("methods", "device", "runs_dir")  # never
 TRIAL_SEED = 0  # of the trials; the arms themselves have seeds from 1 on, so none is chosen by
 
 
