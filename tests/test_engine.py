@@ -15,8 +15,8 @@ from nanoschool.core.draw import uniform
 from nanoschool.core.engine import Session
 from nanoschool.core.linear import FEW
 from nanoschool.core.policy import Policy
-from nanoschool.core.sampling import Sampling
 from nanoschool.core.row import Row
+from nanoschool.core.sampling import Sampling
 from nanoschool.types import Trajectory, UserError
 
 CLOSE = 1e-4

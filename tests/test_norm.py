@@ -19,9 +19,10 @@ def gradients(way, *leaves: torch.Tensor) -> list[torch.Tensor]:
 
 
 @pytest.mark.identities
-@pytest.mark.parametrize("shape", [(40, 24), (1, 9, 3, 8)])
+@pytest.mark.parametrize("shape", [(140, 24), (1, 140, 5, 8), (2, 9, 5, 8)])
 def test_the_norm_is_torchs(shape):
     x, gain = 3 * torch.randn(shape, generator=RANDOM), torch.randn(shape[-1], generator=RANDOM)
+    x = x[..., :3, :] if len(shape) == 4 else x  # some heads of all, as they lie
     norm = RMSNorm(shape[-1], 1e-3)
 
     def ours(x, gain):
@@ -31,7 +32,7 @@ def test_the_norm_is_torchs(shape):
 
     expected = gradients(lambda x, gain: F.rms_norm(x, gain.shape, gain, 1e-3), x, gain)
     for mine, theirs in zip(gradients(ours, x, gain), expected, strict=True):
-        assert torch.allclose(mine, theirs, atol=1e-5)
+        assert torch.allclose(mine, theirs, rtol=1e-5, atol=2e-5)
     rounded = gradients(lambda x, gain: (ours(x, gain), norm(x, torch.bfloat16))[1], x.bfloat16(), gain)
     for mine, theirs in zip(rounded, expected, strict=True):
         assert (mine.float() - theirs).norm() < 0.02 * theirs.norm()

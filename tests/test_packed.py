@@ -147,15 +147,21 @@ def test_a_product_is_torchs(rows):
 
 
 @pytest.mark.identities
-def test_swiglu_is_torchs():
+@pytest.mark.parametrize(
+    ("dtype", "close"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2), (torch.float64, 1e-12)]
+)
+def test_swiglu_is_torchs(dtype, close):
     random = torch.Generator().manual_seed(0)
-    x, g = torch.randn(3, 5, 16, generator=random), torch.randn(3, 5, 8, generator=random)
-    ours, plain = x.clone().requires_grad_(), x.clone().requires_grad_()
+    x, g = torch.randn(3, 5, 26, generator=random), torch.randn(3, 5, 13, generator=random)
+    x[0, 0, :6] = torch.tensor([-200.0, 200, -88, 88, 0, -0.0])
+    ours, plain = x.to(dtype).requires_grad_(), x.to(dtype).requires_grad_()
     y, (gate, up) = swiglu(ours), plain.chunk(2, dim=-1)
     expected = F.silu(gate) * up
     for out in (y, expected):
-        out.backward(g)
-    assert torch.equal(y, expected) and (ours.grad - plain.grad).abs().max() < 1e-6
+        out.backward(g.to(dtype))
+    for one, other in ((y, expected), (ours.grad, plain.grad)):
+        assert one.dtype == dtype and torch.allclose(one, other, rtol=close, atol=close)
+    assert swiglu(torch.full((2, 40), torch.nan, dtype=dtype)).isnan().all()
 
 
 @pytest.mark.identities

@@ -1,7 +1,7 @@
 /* native: what a step of the engine does between its products of matrices, each row in one go, for a CPU.
 
    Compiled at first use (native.py) with K, the width of a head (even); R, the query heads that share a key head; and
-   NARROW where products are in bfloat16. Everything else is float32 at least. A row's result does not depend on those
+   NARROW, 1 where products are in bfloat16. Everything else is float32 at least. A row's result does not depend on those
    beside it. Numbers are taken by pairs of vectors, since of bfloat16 one load gives two: of even places, and of odd ones.
    Shapes: N rows, D width, H query heads, G = H / R key-value heads, T positions of the cache, F hidden, V vocabulary. */
 
@@ -27,7 +27,7 @@ ALWAYS some_whole some_around(void) {
 }
 static const whole around = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
-#ifdef NARROW
+#if NARROW
 typedef uint16_t number; /* bfloat16 */
 #define HIGH ((int32_t)0xffff0000)
 #define PLACE(t) ((t) / PAIR * PAIR + (t) % 2 * LANES + (t) % PAIR / 2) /* of the t-th of what is loaded by pairs */
@@ -63,7 +63,7 @@ ACCESS(lanes, lanes, whole)
 ACCESS(some, some, some_whole)
 ALWAYS void load_turning(const number *p, some x[2]) { /* even places, and odd ones */
   load_some(p, x);
-#ifndef NARROW
+#if !NARROW
   some_whole even = 2 * some_around();
   some low = __builtin_shuffle(x[0], x[1], even), high = __builtin_shuffle(x[0], x[1], even + 1);
   x[0] = low, x[1] = high;

@@ -1,35 +1,25 @@
 """native: a step of the engine whose work between products of matrices is C, each row in one go (native.c).
 
-The same function as `Fused`'s, but for rounding; attention reads of each row's cache what is live. The machine's own C
-compiler makes it in a third of a second, in every process, for the head that the model has. On macOS, whose compiler
-comes without OpenMP, it runs on one thread; products of matrices use all that there are. `Fused` reads.
-Shapes: N rows, P with those added for oneDNN, D width, H query heads, G key-value heads, K head width, F hidden, V vocabulary.
+The same function as `Fused`'s, but for rounding; attention reads of each row's cache what is live. `Fused` reads.
+Shapes: N rows, P with what oneDNN wants, D width, H query heads, G key-value heads, K head width, F hidden, V vocabulary.
 """
 
 import ctypes
 import math
-import os
-import shlex
-import subprocess
-import sys
-import tempfile
-from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from nanoschool.core import attention
+from nanoschool.core.c import AT, FLOAT, LONG, at, compiled
 from nanoschool.core.cache import Pool
 from nanoschool.core.fused import Fused
 from nanoschool.core.model import GPT
 from nanoschool.types import UserError
 
-SOURCE = Path(__file__).with_name("native.c")
-FLAGS = ("-std=gnu11", "-O3", "-march=native", "-shared", "-fPIC")
-REMEDY = "install gcc, name another in CC, or set sampling.steps to eager"
 PAIR = 32  # positions, or logits, that are read at once
-LONG, FLOAT, AT = ctypes.c_long, ctypes.c_float, ctypes.c_void_p
+SOURCE = Path(__file__).with_name("native.c")
 FUNCTIONS = {
     "attend": (LONG, LONG, LONG, AT, AT, FLOAT, AT, AT, AT, AT, AT),
     "unit": (LONG, LONG, AT, AT, FLOAT, AT),
@@ -70,7 +60,7 @@ class Native(Fused):
 
     def _unit(self, x_PD: Tensor, more_PD: Tensor | None = None) -> Tensor:
         unit_PD = torch.empty(x_PD.shape, dtype=self.dtype)
-        self.c.unit(*x_PD.shape, x_PD.data_ptr(), _at(more_PD), self.config.eps, unit_PD.data_ptr())
+        self.c.unit(*x_PD.shape, x_PD.data_ptr(), at(more_PD), self.config.eps, unit_PD.data_ptr())
         return unit_PD
 
     def _gated(self, gate_up_PF: Tensor) -> Tensor:
@@ -86,7 +76,7 @@ class Native(Fused):
             c.kv_heads,
             keys.shape[-1],
             qkv.data_ptr(),
-            _at(self.gains[layer]),
+            at(self.gains[layer]),
             c.eps,
             self.cos_sin.data_ptr(),
             block.at_B.data_ptr(),
@@ -110,8 +100,9 @@ def _split(x_XK: Tensor) -> Tensor:
     return x_XK.unflatten(1, (-1, piece // 2, 2)).transpose(2, 3).contiguous()
 
 
-def _at(x: Tensor | None) -> int | None:
-    return None if x is None else x.data_ptr()
+def library(head_width: int, sharing: int, narrow: bool) -> ctypes.CDLL:
+    """native.c for heads of a width, so many of which share a key head."""
+    return compiled(SOURCE, FUNCTIONS, K=head_width, R=sharing, NARROW=int(narrow))
 
 
 def check(device: str) -> None:
@@ -119,25 +110,3 @@ def check(device: str) -> None:
     if device != "cpu":
         raise UserError(f"native steps are for a CPU, not for {device}: leave sampling.steps auto")
     library(32, 2, False)
-
-
-@cache
-def library(head_width: int, sharing: int, narrow: bool) -> ctypes.CDLL:
-    """native.c for heads of a width, so many of which share a key head. UserError where it cannot be compiled."""
-    compiler = shlex.split(os.environ.get("CC", "cc"))
-    threads = [] if sys.platform == "darwin" else ["-fopenmp"]
-    shape = [f"-DK={head_width}", f"-DR={sharing}", *(["-DNARROW"] if narrow else [])]
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder, "native.so")
-        command = [*compiler, *FLAGS, *threads, *shape, str(SOURCE), "-o", str(made), "-lm"]
-        try:
-            told = subprocess.run(command, capture_output=True, text=True)
-        except OSError as error:
-            raise UserError(f"native steps need a C compiler ({error}): {REMEDY}") from None
-        if told.returncode:
-            why = next((line for line in told.stderr.splitlines() if "error" in line), f"status {told.returncode}")
-            raise UserError(f"native steps cannot be compiled by {compiler[0]} ({why}): {REMEDY}")
-        found = ctypes.CDLL(str(made))
-    for name, types in FUNCTIONS.items():
-        getattr(found, name).argtypes, getattr(found, name).restype = types, None
-    return found

@@ -1,0 +1,84 @@
+"""passes: the work of training that only goes over memory, in C for a CPU (passes.c), float32 or bfloat16 in and out.
+
+Shapes: D width, K head width, F hidden; whatever stands before them is kept.
+"""
+
+from ctypes import CDLL
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nanoschool.core.c import AT, FLOAT, LONG, at, compiled
+
+SOURCE = Path(__file__).with_name("passes.c")
+BITS = {torch.bfloat16: 16, torch.float32: 32}
+CHUNK = 64  # tokens whose gradients of a gain are summed at once
+FUNCTIONS = {
+    "normed": (LONG, LONG, LONG, AT, LONG, AT, FLOAT, AT, AT),
+    "normed_back": (LONG, LONG, LONG, AT, AT, LONG, AT, AT, AT, AT),
+    "turned": (LONG, LONG, LONG, AT, AT, AT, LONG, FLOAT, AT),
+    "gated": (LONG, LONG, AT, AT),
+    "gated_back": (LONG, LONG, AT, AT, AT),
+}
+
+
+def fit(*given: Tensor) -> bool:
+    """Are these of a kind that goes through C?"""
+    return all(x.device.type == "cpu" and x.dtype in BITS for x in given)
+
+
+def normed(x: Tensor, gain_D: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """x / rms(x) times the gain in `dtype`, and what x was scaled by, in float32, (…, 1)."""
+    x, layout = _laid_out(x)
+    y, scale = torch.empty(x.shape, dtype=dtype), torch.empty(*x.shape[:-1], 1)
+    _c(x.dtype, dtype).normed(*layout[:3], at(x), layout[3], at(gain_D), eps, at(scale), at(y))
+    return y, scale
+
+
+def normed_back(g: Tensor, x: Tensor, gain_D: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of x and of the gain."""
+    g, (x, layout) = g.contiguous(), _laid_out(x)
+    N, H, D, pitch = layout
+    dx, dgain_ND = torch.empty(x.shape, dtype=x.dtype), torch.empty(-(-N // CHUNK), D)
+    given = (at(g), at(x), pitch, at(gain_D), at(scale))
+    _c(x.dtype, g.dtype, CHUNK).normed_back(N, H, D, *given, at(dx), at(dgain_ND))
+    return dx, dgain_ND.sum(0)
+
+
+def turned(x: Tensor, cos_TK: Tensor, sin_TK: Tensor, sign: int) -> Tensor:
+    """Half i of each head turned with half i + K/2, (…, H, K) in float32; tokens beyond T begin at the first angle again."""
+    x, cos_TK, sin_TK = x.contiguous(), cos_TK.contiguous(), sin_TK.contiguous()
+    (H, K), y = x.shape[-2:], torch.empty(x.shape)
+    N, T = x.numel() // (H * K), cos_TK.numel() // K
+    _c(x.dtype, x.dtype).turned(N, H, K, at(x), at(cos_TK), at(sin_TK), T, sign, at(y))
+    return y
+
+
+def gated(gate_up: Tensor) -> Tensor:
+    """silu(gate) up, (…, 2 F) -> (…, F)."""
+    gate_up = gate_up.contiguous()
+    *before, twice = gate_up.shape
+    y = gate_up.new_empty(*before, twice // 2)
+    _c(y.dtype, y.dtype).gated(gate_up.numel() // twice, twice // 2, at(gate_up), at(y))
+    return y
+
+
+def gated_back(g: Tensor, gate_up: Tensor) -> Tensor:
+    """The gradient of gate_up."""
+    g, gate_up = g.contiguous(), gate_up.contiguous()
+    d, F = torch.empty_like(gate_up), g.shape[-1]
+    _c(g.dtype, g.dtype).gated_back(g.numel() // F, F, at(g), at(gate_up), at(d))
+    return d
+
+
+def _c(read: torch.dtype, written: torch.dtype, chunk: int = CHUNK) -> CDLL:
+    return compiled(SOURCE, FUNCTIONS, IN=BITS[read], OUT=BITS[written], CHUNK=chunk)
+
+
+def _laid_out(x: Tensor) -> tuple[Tensor, tuple[int, int, int, int]]:
+    """(tokens, heads, width, numbers from a token to the next); some heads of a token's are taken as they lie."""
+    *before, D = x.shape
+    if x.ndim == 4 and x.shape[0] == 1 and x.stride()[2:] == (D, 1):
+        return x, (before[1], before[2], D, x.stride(1))
+    return x.contiguous(), (x.numel() // D, 1, D, D)
