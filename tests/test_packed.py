@@ -102,7 +102,7 @@ def test_what_stands_in_one_row_changes_no_other():
 @pytest.mark.parametrize("kept", [0, 10**9], ids=["made again", "kept"])
 @pytest.mark.identities
 def test_chunks_of_logits_give_the_softmaxs_gradient(kept, monkeypatch):
-    monkeypatch.setattr(likelihood, "LOGITS", 64 * 50)
+    monkeypatch.setitem(likelihood.LOGITS, "cpu", 64 * 50)
     monkeypatch.setattr(likelihood, "KEPT", kept)
     random = torch.Generator().manual_seed(0)
     x, head, g = (torch.randn(*shape, generator=random) for shape in ((150, 24), (50, 24), (150,)))

@@ -6,7 +6,10 @@ Shapes: D width, K head width; whatever stands before them is kept.
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from nanoschool.core.graph import by_hand
 
 
 class RMSNorm(nn.Module):
@@ -16,7 +19,9 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """x / rms(x) times the gain, computed in float32, in `dtype`."""
-        return _Normed.apply(x, self.weight, self.eps, dtype)
+        if by_hand(x):
+            return _Normed.apply(x, self.weight, self.eps, dtype)
+        return F.rms_norm(x.float(), self.weight.shape, self.weight, self.eps).to(dtype)
 
 
 class _Normed(torch.autograd.Function):
@@ -42,7 +47,10 @@ class _Normed(torch.autograd.Function):
 
 def rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
     """The half-split convention: dimension i turns with dimension i + K/2 by the angle whose cos and sin `rope` holds."""
-    return _Rotated.apply(x.float(), *rope)
+    if by_hand(x):
+        return _Rotated.apply(x.float(), *rope)
+    (a, b), (cos, sin) = x.float().chunk(2, dim=-1), (each.chunk(2, dim=-1)[0] for each in rope)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
 
 
 class _Rotated(torch.autograd.Function):

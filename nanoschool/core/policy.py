@@ -173,7 +173,8 @@ class Policy:
 
     def _forward(self, batch: Batch) -> Tensor:
         x_ND, at = before_learned(self.model, batch)
-        logprobs_N = log_likelihood(x_ND, self.model.head, batch.tokens[at], batch.temperatures[at[0]])
+        model, given = self.model, (batch.tokens[at], batch.temperatures[at[0]])
+        logprobs_N = log_likelihood(x_ND, model.head, *given, model.compiled)
         return torch.zeros(batch.tokens.shape, device=self.device).index_put(at, logprobs_N)
 
     def _whole(self, batch: Batch) -> Tensor:

@@ -1,0 +1,52 @@
+"""fitting: are the passes of training compiled? Where a run is long enough to repay it, which is reckoned before it begins.
+
+What is decided follows from the settings and the machine alone, so a run that goes on decides the same.
+"""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from nanoschool.core.config import ModelConfig
+from nanoschool.core.sampling import Sampling
+from nanoschool.ledger import Budget
+from nanoschool.types import UserError
+
+Fitting = Literal["auto", "eager", "compiled"]
+RATE = 1.5e14  # FLOP/s of a large GPU without a compiler: an assumption, good to a factor of three
+REPAID = (
+    180.0  # seconds at that rate, of which compiled passes save more than the minute that compiling takes
+)
+
+
+def choose(asked: Fitting, device: str, budgets: Iterable[str], config: ModelConfig) -> tuple[bool, str]:
+    """(are they compiled?, why); UserError where that is asked for and cannot be."""
+    if asked != "auto":
+        if asked == "compiled":
+            check()
+        return asked == "compiled", "as asked for"
+    if device != "cuda":
+        return False, "it was measured not to repay its time but on a GPU"
+    flops = planned(budgets, config)
+    if flops < REPAID * RATE:
+        return False, f"a run of {flops:.1e} FLOPs is too short to repay its time"
+    try:
+        check()
+    except UserError as reason:
+        return False, str(reason)
+    return True, f"a run of {flops:.1e} FLOPs repays its time"
+
+
+def check() -> None:
+    """UserError where nothing can be compiled here."""
+    Sampling(steps="compiled").parts()
+
+
+def planned(budgets: Iterable[str], config: ModelConfig) -> float:
+    """FLOPs that budgets are going to be, were all of it fitting of half-filled contexts; bits tell of none."""
+    half = config.context // 2
+    total, token = 0.0, config.fitting(1, half // 2, 1)
+    tokens = {"tokens": 1, "sampled": 1, "trained": 1, "rollouts": half}
+    for text in budgets:
+        budget = Budget.parse(text, flops_per_second=RATE)
+        total += budget.limit * (1 if budget.unit == "flops" else tokens.get(budget.unit, 0) * token)
+    return total
