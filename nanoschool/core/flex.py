@@ -57,4 +57,4 @@ def _listed(there_NN: Tensor) -> tuple[Tensor, Tensor]:
 
 @cache
 def _kernel() -> Callable[..., Any]:
-    return torch.compile(torchs.flex_attention, dynamic=True)
+    return torch.compile(torchs.flex_attention, dynamic=True, fullgraph=True)

@@ -14,26 +14,31 @@ from nanoschool.core.block_diagonal import block_diagonal
 from nanoschool.core.linear import compute_type
 from nanoschool.core.model import GPT, Attend
 
+NARROWEST = 16  # head that FlexAttention has a kernel for
+EIGHTS, WIDEST = 8, 256  # of which FlashAttention's heads are multiples, and the widest of them
 
-def attention(device: torch.device, dtype: torch.dtype) -> Callable[[Sequence[int], torch.device], Attend]:
+
+def attention(model: GPT, dtype: torch.dtype) -> Callable[[Sequence[int], torch.device], Attend]:
     """What attends to rows of given lengths fastest, of what the device has, where products are of `dtype`.
 
     On a GPU, FlashAttention in bfloat16 and FlexAttention in float32, for which torch's own attention makes all scores
     where heads share keys; that is what is left without Triton.
     """
-    if device.type != "cuda" or not has_triton():
+    width = model.config.head_width
+    if model.cos.device.type != "cuda" or not has_triton() or width < NARROWEST:
         return block_diagonal
     from nanoschool.core.flash import flash  # they import torch's compiler, which takes seconds
     from nanoschool.core.flex import flex
 
-    return flash if dtype == torch.bfloat16 and torch.version.hip is None else flex
+    flashes = dtype == torch.bfloat16 and width % EIGHTS == 0 and width <= WIDEST and torch.version.hip is None
+    return flash if flashes else flex
 
 
 def hidden(model: GPT, batch: Batch) -> tuple[Tensor, Tensor]:
     """Final hidden states of every token, (S, D), and where each row's first one is, (B,)."""
     steps_BT = torch.arange(batch.tokens.shape[1], device=batch.tokens.device).expand_as(batch.tokens)
     live_BT = steps_BT < batch.lengths[:, None]
-    attend = attention(model.cos.device, compute_type(model.cos))(batch.lengths.tolist(), model.cos.device)
+    attend = attention(model, compute_type(model.cos))(batch.lengths.tolist(), model.cos.device)
     x_1SD = model(batch.tokens[live_BT][None], steps_BT[live_BT][None], attend)
     return x_1SD[0], batch.lengths.cumsum(0) - batch.lengths
 
