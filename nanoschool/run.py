@@ -90,7 +90,7 @@ class School:
         self.machine = settle(settings, folder)
         settings.sampling.parts()  # what cannot be compiled is told of before all else
         if settings.fitting == "compiled":
-            fitting.check()
+            fitting.check(self.machine.device)
         if folder.begun:
             self.reading = reopen(settings, folder.path)
         else:  # a run that was refused has not begun, and may be asked for in another way

@@ -1,12 +1,17 @@
 """Compiled passes of training: the same numbers as eager ones but for rounding, and only where they repay their time."""
 
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from tiny import Recorder, tiny, trajectories, weights
 from torch._dynamo.utils import counters
+from torch.utils import _triton
 
 from nanoschool.core import fitting, optim, recompute
 from nanoschool.core.batch import Batch
@@ -127,25 +132,51 @@ def test_copies_of_a_compiled_model_are_compiled_and_its_weights_keep_their_name
 
 def test_who_trains_long_on_a_gpu_compiles_unless_told_otherwise(monkeypatch):
     there = []
-    monkeypatch.setattr(fitting, "check", lambda: there.append(1))
+    monkeypatch.setattr(fitting, "check", there.append)
     shape, long = ModelConfig.from_depth(13, 24_576, 1024), ["tokens=2.4e9", "rollouts=200000", "bits=5"]
     assert fitting.choose("auto", "cuda", long, shape) == (True, "a run of 1.9e+18 FLOPs repays its time")
     assert not fitting.choose("auto", "cpu", long, shape)[0]
     for short in (["tokens=1e6"], ["flops=1e15"], ["seconds=100"], ["bits=1e9"]):
         compiled, why = fitting.choose("auto", "cuda", short, shape)
         assert not compiled and "too short" in why
-    assert fitting.choose("auto", "cuda", ["seconds=600"], shape)[0] and len(there) == 2
+    assert fitting.choose("auto", "cuda", ["seconds=600"], shape)[0] and there == ["cuda"] * 2
     for device in ("cpu", "cuda"):
         assert fitting.choose("compiled", device, ["tokens=1"], shape) == (True, "as asked for")
         assert fitting.choose("eager", device, long, shape) == (False, "as asked for")
 
-    def missing() -> None:
+    def missing(device: str) -> None:
         raise UserError("there is no compiler")
 
     monkeypatch.setattr(fitting, "check", missing)
     assert fitting.choose("auto", "cuda", long, shape) == (False, "there is no compiler")
     with pytest.raises(UserError, match="no compiler"):
         fitting.choose("compiled", "cuda", long, shape)
+
+
+def test_where_nothing_can_be_compiled_compiled_training_is_refused(tmp_path):
+    asked = [
+        sys.executable,
+        "-m",
+        "nanoschool",
+        "run",
+        "nano",
+        "--fitting",
+        "compiled",
+        "--runs-dir",
+        str(tmp_path),
+    ]
+    there = os.environ | {"TORCH_COMPILE_DISABLE": "1"}
+    told = subprocess.run(asked, env=there, capture_output=True, text=True)
+    assert told.returncode == 2 and told.stderr.count("\n") == 1
+    assert "torch.compile is switched off by TORCH_COMPILE_DISABLE: unset it" in told.stderr
+
+
+def test_on_a_gpu_it_takes_triton(monkeypatch):
+    monkeypatch.setattr(fitting, "Sampling", lambda steps: SimpleNamespace(parts=lambda: None))
+    monkeypatch.setattr(_triton, "has_triton", lambda: False)
+    fitting.check("cpu")
+    with pytest.raises(UserError, match="needs Triton"):
+        fitting.check("cuda")
 
 
 def test_it_is_a_setting_of_a_run(tmp_path):

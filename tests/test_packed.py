@@ -153,6 +153,18 @@ def test_one_call_of_flash_attention_is_told_where_rows_end(monkeypatch):
         assert torch.equal(same, wanted)
 
 
+def test_off_the_cpu_shapes_and_types_go_through_torchs_own_kernel(monkeypatch):
+    """On a device that computes nothing, and knows no autocast: forward and backward."""
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: False)
+    lengths, nowhere = [40, 96, 3], torch.device("meta")
+    model = tiny(depth=2).model.to(nowhere, torch.bfloat16)
+    tokens = torch.empty(1, sum(lengths), dtype=torch.int64, device=nowhere)
+    x_1SD = model(tokens, tokens, flash(lengths, nowhere))
+    x_1SD.sum().backward()
+    assert x_1SD.shape == (1, sum(lengths), model.config.width)
+    assert all(p.grad is not None and p.grad.shape == p.shape for p in model.parameters())
+
+
 @pytest.mark.parametrize(
     ("device", "dtype", "triton", "head_width", "chosen"),
     [

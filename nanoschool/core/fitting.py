@@ -22,7 +22,7 @@ def choose(asked: Fitting, device: str, budgets: Iterable[str], config: ModelCon
     """(are they compiled?, why); UserError where that is asked for and cannot be."""
     if asked != "auto":
         if asked == "compiled":
-            check()
+            check(device)
         return asked == "compiled", "as asked for"
     if device != "cuda":
         return False, "it was measured not to repay its time but on a GPU"
@@ -30,15 +30,19 @@ def choose(asked: Fitting, device: str, budgets: Iterable[str], config: ModelCon
     if flops < REPAID * RATE:
         return False, f"a run of {flops:.1e} FLOPs is too short to repay its time"
     try:
-        check()
+        check(device)
     except UserError as reason:
         return False, str(reason)
     return True, f"a run of {flops:.1e} FLOPs repays its time"
 
 
-def check() -> None:
-    """UserError where nothing can be compiled here."""
+def check(device: str) -> None:
+    """UserError where nothing can be compiled for a device."""
+    from torch.utils._triton import has_triton  # torch takes seconds to import, and settings hold a Fitting
+
     Sampling(steps="compiled").parts()
+    if device == "cuda" and not has_triton():
+        raise UserError("torch.compile needs Triton on a GPU: install triton, or leave fitting eager")
 
 
 def planned(budgets: Iterable[str], config: ModelConfig) -> float:

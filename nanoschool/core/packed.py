@@ -30,7 +30,9 @@ def attention(model: GPT, dtype: torch.dtype) -> Callable[[Sequence[int], torch.
     from nanoschool.core.flash import flash  # they import torch's compiler, which takes seconds
     from nanoschool.core.flex import flex
 
-    flashes = dtype == torch.bfloat16 and width % EIGHTS == 0 and width <= WIDEST and torch.version.hip is None
+    flashes = (
+        dtype == torch.bfloat16 and width % EIGHTS == 0 and width <= WIDEST and torch.version.hip is None
+    )
     return flash if flashes else flex
 
 

@@ -23,7 +23,10 @@ from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.ledger import Ledger
 from nanoschool.types import Trajectory
 
-MICRO_TOKENS = {"cpu": 16_384, "cuda": 16_384}  # of 350M parameters so many need not be computed again in 80 GB
+MICRO_TOKENS = {
+    "cpu": 16_384,
+    "cuda": 16_384,
+}  # of 350M parameters so many need not be computed again in 80 GB
 Loss = Callable[[Tensor, Batch, Totals], Tensor]  # (log-probabilities (B, T), batch, totals) -> scalar
 
 
