@@ -65,7 +65,9 @@ def apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float
     [
         ({}, torch.float32, 1e-5),
         ({}, torch.bfloat16, 3e-2),
-        ({"tied": False, "qk_norm": False}, torch.float32, 1e-5),  # a Llama
+        pytest.param(
+            {"tied": False, "qk_norm": False}, torch.float32, 1e-5, marks=pytest.mark.soak
+        ),  # a Llama
     ],
 )
 def test_compiled_gradients_are_eager_ones(shape, dtype, close):
@@ -75,6 +77,7 @@ def test_compiled_gradients_are_eager_ones(shape, dtype, close):
 
 
 @compiles
+@pytest.mark.soak
 @pytest.mark.identities
 def test_compiled_passes_go_with_adapters_and_with_what_is_computed_again(monkeypatch):
     monkeypatch.setattr(recompute, "memory", lambda device: 1.0)
@@ -131,23 +134,18 @@ def test_copies_of_a_compiled_model_are_compiled_and_its_weights_keep_their_name
 
 
 def test_who_trains_long_on_a_gpu_compiles_unless_told_otherwise(monkeypatch):
-    there = []
-    monkeypatch.setattr(fitting, "check", there.append)
+    monkeypatch.setattr(fitting, "lacking", lambda device: "")
     shape, long = ModelConfig.from_depth(13, 24_576, 1024), ["tokens=2.4e9", "rollouts=200000", "bits=5"]
-    assert fitting.choose("auto", "cuda", long, shape) == (True, "a run of 1.9e+18 FLOPs repays its time")
+    assert fitting.choose("auto", "cuda", long, shape) == (True, "a run of 1.9e+18 FLOPs repays compiling")
+    assert fitting.choose("auto", "cuda", ["seconds=600"], shape)[0]
     assert not fitting.choose("auto", "cpu", long, shape)[0]
     for short in (["tokens=1e6"], ["flops=1e15"], ["seconds=100"], ["bits=1e9"]):
         compiled, why = fitting.choose("auto", "cuda", short, shape)
         assert not compiled and "too short" in why
-    assert fitting.choose("auto", "cuda", ["seconds=600"], shape)[0] and there == ["cuda"] * 2
     for device in ("cpu", "cuda"):
         assert fitting.choose("compiled", device, ["tokens=1"], shape) == (True, "as asked for")
         assert fitting.choose("eager", device, long, shape) == (False, "as asked for")
-
-    def missing(device: str) -> None:
-        raise UserError("there is no compiler")
-
-    monkeypatch.setattr(fitting, "check", missing)
+    monkeypatch.setattr(fitting, "lacking", lambda device: "there is no compiler")
     assert fitting.choose("auto", "cuda", long, shape) == (False, "there is no compiler")
     with pytest.raises(UserError, match="no compiler"):
         fitting.choose("compiled", "cuda", long, shape)
@@ -171,12 +169,11 @@ def test_where_nothing_can_be_compiled_compiled_training_is_refused(tmp_path):
     assert "torch.compile is switched off by TORCH_COMPILE_DISABLE: unset it" in told.stderr
 
 
-def test_on_a_gpu_it_takes_triton(monkeypatch):
+def test_on_a_gpu_it_takes_triton_and_on_others_it_is_not_tried(monkeypatch):
     monkeypatch.setattr(fitting, "Sampling", lambda steps: SimpleNamespace(parts=lambda: None))
     monkeypatch.setattr(_triton, "has_triton", lambda: False)
-    fitting.check("cpu")
-    with pytest.raises(UserError, match="needs Triton"):
-        fitting.check("cuda")
+    lacking = fitting.lacking.__wrapped__
+    assert lacking("cpu") == "" and "needs Triton" in lacking("cuda") and "not tried on mps" in lacking("mps")
 
 
 def test_it_is_a_setting_of_a_run(tmp_path):

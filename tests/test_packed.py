@@ -166,7 +166,7 @@ def test_off_the_cpu_shapes_and_types_go_through_torchs_own_kernel(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("device", "dtype", "triton", "head_width", "chosen"),
+    ("device", "dtype", "compiler", "head_width", "chosen"),
     [
         ("cpu", torch.bfloat16, True, 32, block_diagonal),
         ("cuda", torch.bfloat16, True, 32, flash),
@@ -174,12 +174,13 @@ def test_off_the_cpu_shapes_and_types_go_through_torchs_own_kernel(monkeypatch):
         ("cuda", torch.bfloat16, True, 20, flex),  # no multiple of 8
         ("cuda", torch.float32, True, 32, flex),
         ("cuda", torch.float32, True, 8, block_diagonal),
-        ("cuda", torch.bfloat16, False, 32, block_diagonal),
+        ("cuda", torch.bfloat16, False, 32, flash),  # it needs no compiler
+        ("cuda", torch.float32, False, 32, block_diagonal),
         ("mps", torch.float32, False, 32, block_diagonal),
     ],
 )
-def test_attention_is_chosen_by_what_is_there(device, dtype, triton, head_width, chosen, monkeypatch):
-    monkeypatch.setattr(packed, "has_triton", lambda: triton)
+def test_attention_is_chosen_by_what_is_there(device, dtype, compiler, head_width, chosen, monkeypatch):
+    monkeypatch.setattr(packed, "lacking", lambda device: "" if compiler else "none")
     model = SimpleNamespace(
         cos=SimpleNamespace(device=torch.device(device)), config=SimpleNamespace(head_width=head_width)
     )

@@ -4,6 +4,7 @@ What is decided follows from the settings and the machine alone, so a run that g
 """
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Literal
 
 from nanoschool.core.config import ModelConfig
@@ -12,37 +13,46 @@ from nanoschool.ledger import Budget
 from nanoschool.types import UserError
 
 Fitting = Literal["auto", "eager", "compiled"]
-RATE = 1.5e14  # FLOP/s of a large GPU without a compiler: an assumption, good to a factor of three
-REPAID = (
-    180.0  # seconds at that rate, of which compiled passes save more than the minute that compiling takes
-)
+RATE = 1.5e14  # FLOP/s of a large GPU without a compiler: assumed, not measured
+REPAID = 180.0  # seconds at that rate of which compiled passes save the minute or so that compiling takes: assumed too
 
 
 def choose(asked: Fitting, device: str, budgets: Iterable[str], config: ModelConfig) -> tuple[bool, str]:
-    """(are they compiled?, why); UserError where that is asked for and cannot be."""
+    """(are they compiled?, why). UserError where that is asked for and cannot be."""
+    if asked == "compiled":
+        check(device)
     if asked != "auto":
-        if asked == "compiled":
-            check(device)
         return asked == "compiled", "as asked for"
-    if device != "cuda":
-        return False, "it was measured not to repay its time but on a GPU"
+    if device == "cpu":
+        return False, "compiling did not repay its time on a CPU"
+    if lack := lacking(device):
+        return False, lack
     flops = planned(budgets, config)
     if flops < REPAID * RATE:
-        return False, f"a run of {flops:.1e} FLOPs is too short to repay its time"
-    try:
-        check(device)
-    except UserError as reason:
-        return False, str(reason)
-    return True, f"a run of {flops:.1e} FLOPs repays its time"
+        return False, f"a run of {flops:.1e} FLOPs is too short to repay compiling"
+    return True, f"a run of {flops:.1e} FLOPs repays compiling"
 
 
 def check(device: str) -> None:
     """UserError where nothing can be compiled for a device."""
+    if lack := lacking(device):
+        raise UserError(f"training cannot be compiled: {lack}")
+
+
+@cache
+def lacking(device: str) -> str:
+    """What is not there that compiling for a device needs; "" where all is."""
     from torch.utils._triton import has_triton  # torch takes seconds to import, and settings hold a Fitting
 
-    Sampling(steps="compiled").parts()
+    if device not in ("cpu", "cuda"):
+        return f"torch.compile is not tried on {device}; leave fitting eager"
     if device == "cuda" and not has_triton():
-        raise UserError("torch.compile needs Triton on a GPU: install triton, or leave fitting eager")
+        return "torch.compile needs Triton on a GPU: install triton, or leave fitting eager"
+    try:
+        Sampling(steps="compiled").parts()
+    except UserError as reason:
+        return str(reason)
+    return ""
 
 
 def planned(budgets: Iterable[str], config: ModelConfig) -> float:

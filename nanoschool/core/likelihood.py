@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nanoschool.core.graph import by_hand, graph
+from nanoschool.core.graph import graph
 from nanoschool.core.linear import compute_type, linear
 
 LOGITS = {"cpu": 2**20, "cuda": 2**27}  # of a chunk
@@ -74,9 +74,7 @@ def slope(
     """The gradient of `raw_CV`, in its type, where that of the log-probabilities is g_C."""
     p_CV = (raw_CV.float() / temperatures_C[:, None] - normalisers_C[:, None]).exp_()
     scale_C1 = (g_C / temperatures_C)[:, None]
-    if by_hand(raw_CV):
-        return p_CV.mul_(-scale_C1).scatter_add_(1, tokens_C[:, None], scale_C1).to(raw_CV.dtype)
-    mine_CV = (
-        torch.arange(raw_CV.shape[1], device=raw_CV.device) == tokens_C[:, None]
-    )  # no write to a place: one loop
-    return (scale_C1 * mine_CV - p_CV * scale_C1).to(raw_CV.dtype)
+    if torch.compiler.is_compiling():  # one loop where nothing is written to a place
+        chosen_CV = torch.arange(raw_CV.shape[1], device=raw_CV.device) == tokens_C[:, None]
+        return (scale_C1 * chosen_CV - p_CV * scale_C1).to(raw_CV.dtype)
+    return p_CV.mul_(-scale_C1).scatter_add_(1, tokens_C[:, None], scale_C1).to(raw_CV.dtype)

@@ -7,33 +7,35 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.utils._triton import has_triton
 
 from nanoschool.core.batch import Batch
 from nanoschool.core.block_diagonal import block_diagonal
+from nanoschool.core.fitting import lacking
 from nanoschool.core.linear import compute_type
 from nanoschool.core.model import GPT, Attend
 
-NARROWEST = 16  # head that FlexAttention has a kernel for
-EIGHTS, WIDEST = 8, 256  # of which FlashAttention's heads are multiples, and the widest of them
+FLASHES = range(8, 257, 8)  # widths of a head that FlashAttention has kernels for
+NARROWEST = 16  # head that FlexAttention has one for
 
 
 def attention(model: GPT, dtype: torch.dtype) -> Callable[[Sequence[int], torch.device], Attend]:
     """What attends to rows of given lengths fastest, of what the device has, where products are of `dtype`.
 
-    On a GPU, FlashAttention in bfloat16 and FlexAttention in float32, for which torch's own attention makes all scores
-    where heads share keys; that is what is left without Triton.
+    On a GPU that is FlashAttention in bfloat16, and FlexAttention in float32, in which torch's own makes all scores where
+    heads share keys. Torch's own is for where neither is there.
     """
-    width = model.config.head_width
-    if model.cos.device.type != "cuda" or not has_triton() or width < NARROWEST:
-        return block_diagonal
-    from nanoschool.core.flash import flash  # they import torch's compiler, which takes seconds
-    from nanoschool.core.flex import flex
+    kind, width = model.cos.device.type, model.config.head_width
+    if kind == "cuda" and dtype == torch.bfloat16 and width in FLASHES and torch.version.hip is None:
+        from nanoschool.core.flash import (
+            flash,
+        )  # it imports torch's compiler, which takes seconds; so does flex
 
-    flashes = (
-        dtype == torch.bfloat16 and width % EIGHTS == 0 and width <= WIDEST and torch.version.hip is None
-    )
-    return flash if flashes else flex
+        return flash
+    if kind == "cuda" and width >= NARROWEST and not lacking(kind):
+        from nanoschool.core.flex import flex
+
+        return flex
+    return block_diagonal
 
 
 def hidden(model: GPT, batch: Batch) -> tuple[Tensor, Tensor]:
