@@ -37,7 +37,7 @@ def policy(compiled: bool, **shape: bool) -> Policy:
 
 
 def gradients(made: Policy, dtype: torch.dtype = torch.float32) -> list[dict[str, torch.Tensor]]:
-    """Of every batch, and of what has a gradient."""
+    """Of every batch."""
     made.optimizer = recorder = Trained(made.model)
     for lengths in LENGTHS:
         made.fit(Batch.of(trajectories(made, lengths)), dtype=dtype)
@@ -45,10 +45,11 @@ def gradients(made: Policy, dtype: torch.dtype = torch.float32) -> list[dict[str
 
 
 class Trained(Recorder):
+    """What has no gradient, such as weights beside their adapters, has one of 0."""
+
     def step(self, scale: float) -> float:
-        frozen = [p for p in self.model.parameters() if p.grad is None]
-        for p in frozen:
-            p.grad = torch.zeros_like(p)
+        for p in self.model.parameters():
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
         return super().step(scale)
 
 

@@ -37,8 +37,8 @@ class Attention(nn.Module):
         self.k_norm = RMSNorm(c.head_width, c.eps) if c.qk_norm else nn.Identity()
         self.heads, self.kv_heads, self.head_width = c.heads, c.kv_heads, c.head_width
 
-    def given(self, x_BSD: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """q (B, H, S, K), k and v (B, G, S, K). On a CPU q and k stay in float32, for it is they that are scaled."""
+    def before(self, x_BSD: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """q (B, H, S, K), k and v (B, G, S, K): of one type, but on a CPU, which rounds q once it has scaled it."""
         B, S, _ = x_BSD.shape
         qkv = joined(x_BSD, (self.q_proj, self.k_proj, self.v_proj)).view(B, S, -1, self.head_width)
         q_BSHK, k_BSGK, v_BSGK = qkv.split((self.heads, self.kv_heads, self.kv_heads), dim=2)
@@ -47,7 +47,7 @@ class Attention(nn.Module):
             q, k = q.to(v_BSGK.dtype), k.to(v_BSGK.dtype)
         return q.transpose(1, 2), k.transpose(1, 2), v_BSGK.transpose(1, 2)
 
-    def forward(self, out_BSHK: Tensor) -> Tensor:
+    def after(self, out_BSHK: Tensor) -> Tensor:
         return self.o_proj(out_BSHK.flatten(2))
 
 
@@ -76,10 +76,10 @@ class Layer(nn.Module):
         return after(self, x, out_BHSK.transpose(1, 2))
 
     def before(self, x: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        return self.self_attn.given(self.input_layernorm(x, compute_type(x)), rope)
+        return self.self_attn.before(self.input_layernorm(x, compute_type(x)), rope)
 
     def after(self, x: Tensor, out_BSHK: Tensor) -> Tensor:
-        x = x + self.self_attn(out_BSHK)
+        x = x + self.self_attn.after(out_BSHK)
         return x + self.mlp(self.post_attention_layernorm(x, compute_type(x)))
 
 
@@ -108,7 +108,7 @@ class GPT(nn.Module):
         self.register_buffer("cos", cos_TK, persistent=False)
         self.register_buffer("sin", sin_TK, persistent=False)
         self.recompute = False  # a layer's activations in the backward pass, in place of keeping them
-        self.compiled = False  # what surrounds attention
+        self.compiled = False  # what is before and after attention
         self.initialise(seed)
 
     @torch.no_grad()
