@@ -1,5 +1,7 @@
 """flash: rows end to end attended to in one call, by FlashAttention's kernel for rows of any lengths (2307.08691).
 
+Its backward pass adds up the gradient of q in no fixed order, so on a GPU two runs agree but for rounding.
+
 Shapes: B rows, S tokens of all rows, H query heads, G key-value heads, K head width.
 """
 

@@ -15,6 +15,7 @@ from nanoschool.core.linear import compute_type
 from nanoschool.core.model import GPT, Attend
 
 FLASHES = range(8, 257, 8)  # widths of a head that FlashAttention has kernels for
+HAS_FLASH = torch.__version__ >= "2.12" and torch.version.hip is None  # where heads share keys
 NARROWEST = 16  # head that FlexAttention has one for
 
 
@@ -25,10 +26,8 @@ def attention(model: GPT, dtype: torch.dtype) -> Callable[[Sequence[int], torch.
     heads share keys. Torch's own is for where neither is there.
     """
     kind, width = model.cos.device.type, model.config.head_width
-    if kind == "cuda" and dtype == torch.bfloat16 and width in FLASHES and torch.version.hip is None:
-        from nanoschool.core.flash import (
-            flash,
-        )  # it imports torch's compiler, which takes seconds; so does flex
+    if kind == "cuda" and dtype == torch.bfloat16 and width in FLASHES and HAS_FLASH:
+        from nanoschool.core.flash import flash  # it imports torch's compiler, which takes seconds
 
         return flash
     if kind == "cuda" and width >= NARROWEST and not lacking(kind):
