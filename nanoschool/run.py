@@ -88,7 +88,7 @@ class School:
         if folder.begun:
             folder.check_begun()
         self.machine = settle(settings, folder)
-        settings.sampling.parts()  # what cannot be compiled is told of before all else
+        settings.sampling.parts(self.machine.device)  # what cannot be compiled is told of before all else
         if settings.fitting == "compiled":
             fitting.check(self.machine.device)
         if folder.begun:

@@ -171,7 +171,7 @@ def test_where_nothing_can_be_compiled_compiled_training_is_refused(tmp_path):
 
 
 def test_on_a_gpu_it_takes_triton_and_on_others_it_is_not_tried(monkeypatch):
-    monkeypatch.setattr(fitting, "Sampling", lambda steps: SimpleNamespace(parts=lambda: None))
+    monkeypatch.setattr(fitting, "Sampling", lambda steps: SimpleNamespace(parts=lambda device: None))
     monkeypatch.setattr(_triton, "has_triton", lambda: False)
     lacking = fitting.lacking.__wrapped__
     assert lacking("cpu") == "" and "needs Triton" in lacking("cuda") and "not tried on mps" in lacking("mps")

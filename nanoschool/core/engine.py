@@ -43,7 +43,7 @@ class Session:
         self.seed, self.temperature = seed, temperature
         self.rows: list[Row] = []
         self.endings = Endings(tokenizer, self.config.vocab, (tokenizer.end, tokenizer.bos))
-        self.record, (fused, step, dtype) = Record(), sampling.parts()
+        self.record, (fused, step, dtype) = Record(), sampling.parts(self.device.type)
         self._fused = fused(model, dtype)
         self._scheduler = Scheduler(self._fused, step, self.device, self._charge)
         self._live: Live | None = None  # None when rows have begun, ended or outgrown their pool

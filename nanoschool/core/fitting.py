@@ -49,7 +49,7 @@ def lacking(device: str) -> str:
     if device == "cuda" and not has_triton():
         return "torch.compile needs Triton on a GPU: install triton, or leave fitting eager"
     try:
-        Sampling(steps="compiled").parts()
+        Sampling(steps="compiled").parts(device)
     except UserError as reason:
         return str(reason)
     return ""

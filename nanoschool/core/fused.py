@@ -43,45 +43,68 @@ class Fused:
         self.turns = self._table(model.cos, model.sin)
         self.onednn = has_onednn(model.cos.device)
 
-    def __call__(self, tokens_N: Tensor, positions_N: Tensor, attend: Attend) -> Tensor:
+    def read(self, tokens_N: Tensor, positions_N: Tensor, attend: Attend) -> Tensor:
         """Hidden states after the last layer, (N, D); `logits` norms them."""
-        c, N = self.config, tokens_N.shape[0]
-        more, product = self._more(N), self._product(N)
-        P, tokens_P, positions_P = N + more, longer(tokens_N, more), longer(positions_N, more)
-        heads = c.heads + c.kv_heads
-        turns = self.turns[positions_P]
-        x_PD = self.embedding[tokens_P]
-        for i, w in enumerate(self.layers):
-            qkv_PHK = product(self._norm(x_PD), w.qkv).view(P, heads + c.kv_heads, c.head_width)
-            qk_PHK = qkv_PHK[:, :heads]
-            if w.gain is not None:
-                qk_PHK = self._norm(qk_PHK) * w.gain
-            qk_NHK = self._rotate(qk_PHK, turns)[:N]
-            attended = attend(i, qk_NHK[:, : c.heads], qk_NHK[:, c.heads :], qkv_PHK[:N, heads:])
-            x_PD = x_PD + product(longer(attended.reshape(N, -1), more), w.out)
-            gate_PF, up_PF = product(self._norm(x_PD), w.gate_up).chunk(2, dim=-1)
-            x_PD = x_PD + product(F.silu(gate_PF) * up_PF, w.down)
-        return x_PD[:N]
+        x_PD, more_PD = self._layers(tokens_N, self._attended(positions_N, attend))
+        return x_PD.add_(more_PD)[: len(tokens_N)]
 
     def logits(self, x_ND: Tensor) -> Tensor:
-        N = x_ND.shape[0]
-        return self._product(N)(self._norm(longer(x_ND, self._more(N))), self.head)[:N]
+        N = len(x_ND)
+        x_PD = longer(x_ND, self._more(N))
+        return self._multiply(len(x_PD))(self._unit(x_PD), self.head)[:N].float()
 
     def step(
         self, tokens_B: Tensor, step: Step, temperature: float, u_B: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """What `draw.draw` gives, for the token after each of these."""
-        return draw(self.logits(self(tokens_B, step.at_B, step.attend)), temperature, u_B)
+        return draw(self.logits(self.read(tokens_B, step.at_B, step.attend)), temperature, u_B)
+
+    def _layers(self, tokens_N: Tensor, attend: Callable[[int, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """Hidden states before the last layer's feed-forward part, (P, D) in float32, and what it adds to them.
+
+        `attend(layer, qkv)` of ((P, H + 2 G, K) -> (P, H K)) does all that is between two products."""
+        x_PD, more_PD = self.embedding[longer(tokens_N, self._more(len(tokens_N)))], None
+        multiply = self._multiply(len(x_PD))
+        for i, w in enumerate(self.layers):
+            qkv_PHK = multiply(self._unit(x_PD, more_PD), w.qkv).view(len(x_PD), -1, self.config.head_width)
+            gate_up_PF = multiply(self._unit(x_PD, multiply(attend(i, qkv_PHK), w.out)), w.gate_up)
+            more_PD = multiply(self._gated(gate_up_PF), w.down)
+        assert more_PD is not None
+        return x_PD, more_PD
+
+    def _attended(self, positions_N: Tensor, attend: Attend) -> Callable[[int, Tensor], Tensor]:
+        c, N = self.config, len(positions_N)
+        turns = self.turns[positions_N]
+
+        def whole(layer: int, qkv_PHK: Tensor) -> Tensor:
+            qkv_NHK = qkv_PHK[:N].float()
+            qk_NHK, v_NGK = qkv_NHK.split((c.heads + c.kv_heads, c.kv_heads), dim=1)
+            if (gain := self.layers[layer].gain) is not None:
+                qk_NHK = self._norm(qk_NHK) * gain
+            q_NHK, k_NGK = self._rotate(qk_NHK, turns).split((c.heads, c.kv_heads), dim=1)
+            out_NHK = attend(layer, q_NHK, k_NGK, v_NGK)
+            return longer(out_NHK.reshape(N, -1).to(self.dtype), len(qkv_PHK) - N)
+
+        return whole
 
     def _more(self, tokens: int) -> int:
         """How many to add: up to a multiple of FEW, where oneDNN multiplies."""
         return -tokens % FEW if tokens >= FEW and self.onednn else 0
 
-    def _product(self, tokens: int) -> Callable[[Tensor, Tensor], Tensor]:
-        """The faster one for so many; what it takes and gives is float32."""
-        if self.dtype != torch.float32:
-            return narrow
-        return onednn if tokens >= FEW and self.onednn else F.linear
+    def _multiply(self, tokens: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """The faster one for so many; what it takes and gives is of the session's type."""
+        many = tokens >= FEW and self.onednn and self.dtype == torch.float32
+        return onednn if many else F.linear
+
+    def _unit(self, x_PD: Tensor, more_PD: Tensor | None = None) -> Tensor:
+        """x / rms(x); to x is added first what a product made."""
+        if more_PD is not None:
+            x_PD += more_PD
+        return self._norm(x_PD).to(self.dtype)
+
+    def _gated(self, gate_up_PF: Tensor) -> Tensor:
+        gate_PF, up_PF = gate_up_PF.float().chunk(2, dim=-1)
+        return (F.silu(gate_PF) * up_PF).to(self.dtype)
 
     def _norm(self, x: Tensor) -> Tensor:
         D = x.shape[-1]

@@ -122,10 +122,10 @@ def muon_adamw(
         {"params": [p for n, p in named.items() if p.ndim == 1 or "lm_head" in n], "lr": gain_lr},
     ]
     muon = Muon(matrices, lr, dtype=compute_dtype(matrices[0].device))
-    return Optimizer([muon, torch.optim.AdamW(rest, betas=(0.9, 0.95), weight_decay=0.0)], clip)
+    return Optimizer([muon, torch.optim.AdamW(rest, betas=(0.9, 0.95), weight_decay=0.0, fused=True)], clip)
 
 
 def adamw(model: nn.Module, lr: float, betas: tuple[float, float], clip: float = 1.0) -> Optimizer:
     """For everything after reading: AdamW on all parameters that are trained, no decay."""
     trained = [p for p in model.parameters() if p.requires_grad]
-    return Optimizer([torch.optim.AdamW(trained, lr=lr, betas=betas, weight_decay=0.0)], clip)
+    return Optimizer([torch.optim.AdamW(trained, lr=lr, betas=betas, weight_decay=0.0, fused=True)], clip)

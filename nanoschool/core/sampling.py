@@ -18,22 +18,31 @@ class Sampling:
 
     In float32 a recorded log-probability is within 1e-4 of what the trainer computes, in bfloat16 99 of 100 are within 2e-2
     (0.0007 on average in the laptop's model, 0.2 at worst): a ratio to it is as far from 1 before anything was learned.
-    bfloat16 pays where steps are compiled. Compiled steps give the numbers of eager ones but for rounding.
+    All steps give the same numbers but for rounding.
     """
 
     dtype: Literal["float32", "bfloat16"] = "float32"  # of products of matrices and of the cache
-    # compiled: by torch.compile, which takes ten seconds a graph, once a machine, and wants a C++ compiler
-    steps: Literal["eager", "compiled"] = "eager"
+    # auto: native on a CPU, eager elsewhere; native: in C between two products, made by the machine's C compiler in half a
+    # second; compiled: by torch.compile, which takes ten seconds a graph, once a machine, and wants a C++ compiler
+    steps: Literal["auto", "eager", "native", "compiled"] = "auto"
 
-    def parts(self) -> "tuple[type[Fused], type[Step], torch.dtype]":
-        """Who multiplies, who attends to the cache, and in what type. UserError where nothing can be compiled here."""
+    def parts(self, device: str) -> "tuple[type[Fused], type[Step], torch.dtype]":
+        """Who multiplies, who attends to the cache, and in what type. UserError where that cannot be done here."""
         import torch
 
         from nanoschool.core import attention, fused
 
         dtype = getattr(torch, self.dtype)
-        if self.steps == "eager":
+        steps = self.steps
+        if steps == "auto":
+            steps = "native" if device == "cpu" else "eager"
+        if steps == "eager":
             return fused.Fused, attention.Step, dtype
+        if steps == "native":
+            from nanoschool.core import native
+
+            native.check(device)
+            return native.Native, native.Step, dtype
         try:
             from nanoschool.core import compiled  # it imports torch's compiler, which takes seconds
         except OSError as error:

@@ -123,7 +123,7 @@ class Scheduler:
             spans = list(zip(starts, counts, strict=True))
             tokens = [t for row, (s, n) in zip(now, spans, strict=True) for t in row.tokens[s : s + n]]
             at = np.concatenate([np.arange(s, s + n) for s, n in spans])
-            self.fused(
+            self.fused.read(
                 torch.tensor(tokens, device=self.device),
                 torch.tensor(at, device=self.device),
                 reading(now, self.device),
