@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nanoschool.core.fitting import Fitting
 from nanoschool.core.sampling import EXACT, Sampling
 from nanoschool.ledger import Budget
 from nanoschool.options import flat, plain
@@ -126,6 +127,8 @@ class Settings:
     device: str = "auto"  # auto, cpu, cuda or mps
     threads: int = 0  # 0: as many as OMP_NUM_THREADS says, else as the machine has
     allow_inexact: bool = False  # go on with a run of another machine, though not to the same bits
+    # are passes of training compiled by torch.compile? auto: on a GPU, where the budgets are long enough to repay it
+    fitting: Fitting = "auto"
     sampling: Sampling = EXACT
     start: Start = Start()
     lora: Lora = Lora()

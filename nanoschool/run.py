@@ -4,10 +4,11 @@ The same name again continues a run: it takes up at the newest whole checkpoint,
 """
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 from nanoschool import envs, train
-from nanoschool.core import checkpoint
+from nanoschool.core import checkpoint, fitting
 from nanoschool.core.config import Lora, ModelConfig
 from nanoschool.core.lora import adapted, build
 from nanoschool.core.model import GPT
@@ -88,6 +89,8 @@ class School:
             folder.check_begun()
         self.machine = settle(settings, folder)
         settings.sampling.parts(self.machine.device)  # what cannot be compiled is told of before all else
+        if settings.fitting == "compiled":
+            fitting.check(self.machine.device)
         if folder.begun:
             self.reading = reopen(settings, folder.path)
         else:  # a run that was refused has not begun, and may be asked for in another way
@@ -113,6 +116,8 @@ class School:
     def teach(self) -> None:
         """Each stage in turn, from where the newest checkpoint left it."""
         names, saved = self.settings.course, self.saved
+        compiled, why = self._compiled(self.policy.model)
+        self.show.say(f"training is {'compiled' if compiled else 'eager'}: {why}")
         first = 0
         if saved:
             first = names.index(self.at.stage) + self.at.done
@@ -229,4 +234,11 @@ class School:
         return policy
 
     def _policy_of(self, model: GPT) -> Policy:
+        model.compiled, _ = self._compiled(model)
         return Policy(model, self.reading.tokenizer, self.ledger, sampling=self.settings.sampling)
+
+    def _compiled(self, model: GPT) -> tuple[bool, str]:
+        """Are passes of training compiled, and why? The same of every model of this run, with adapters or without."""
+        budgets = [stage.budget for stage in self.settings.stages.values()]
+        shape = replace(model.config, lora=None)
+        return fitting.choose(self.settings.fitting, self.machine.device, budgets, shape)

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from tyro.conf import arg
 
 from nanoschool import envs, methods
+from nanoschool.core.fitting import Fitting
 from nanoschool.core.sampling import EXACT, Sampling
 from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.options import flat, parse, struct
@@ -53,6 +54,8 @@ class Training:
     device: str = "auto"  # auto, cpu, cuda or mps
     threads: int = 0  # 0: as many as OMP_NUM_THREADS says, else as the machine has
     allow_inexact: bool = False  # go on with a run of another machine, though not to the same bits
+    # are passes of training compiled by torch.compile? auto: on a GPU, where the budget is long enough to repay it
+    fitting: Fitting = "auto"
     sampling: Sampling = EXACT
     evaluation: Evaluation = field(default_factory=Evaluation)
 
@@ -100,6 +103,7 @@ KEPT = (
     "device",
     "threads",
     "allow_inexact",
+    "fitting",
     "sampling",
     "evaluation",
 )  # options that Settings have too

@@ -1,14 +1,21 @@
 """Training without padding: rows end to end, attention inside each, logits in chunks, and products by another library."""
 
+import shutil
+from random import Random
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from tiny import Recorder, tiny, trajectories
+from torch.nn.attention import flex_attention, varlen
 
-from nanoschool.core import likelihood
+from nanoschool.core import likelihood, packed
 from nanoschool.core.batch import Batch
 from nanoschool.core.block_diagonal import block_diagonal
 from nanoschool.core.critic import Critic
+from nanoschool.core.flash import flash
+from nanoschool.core.flex import blocks, flex
 from nanoschool.core.likelihood import log_likelihood
 from nanoschool.core.linear import FEW, joined, linear
 from nanoschool.core.model import causal
@@ -87,6 +94,99 @@ def one_at_a_time(lengths):
     return attend
 
 
+@pytest.mark.parametrize("lengths", [[130, 5, 5, 97, 96], [300, 200], [128, 256], [1, 1, 2]])
+@pytest.mark.identities
+def test_one_call_with_a_mask_of_blocks_stays_inside_its_row(lengths, monkeypatch):
+    """Forward and backward by the formula that its kernel is made from, for which a CPU has no backward pass."""
+    monkeypatch.setattr(flex_attention, "_validate_device", lambda q, k, v: None)
+    attend = flex(lengths, CPU, compiled=False)
+
+    def of_one_type(layer, q, k, v):
+        return attend(layer, q.to(v.dtype), k.to(v.dtype), v)
+
+    expected = attended(one_at_a_time(lengths), lengths, torch.float32)
+    exact, rounded = (attended(of_one_type, lengths, dtype) for dtype in (torch.float32, torch.bfloat16))
+    for same, near, wanted in zip(exact, rounded, expected, strict=True):
+        assert (same - wanted).abs().max() < 1e-5
+        assert (near - wanted).norm() < 0.01 * wanted.norm(), "bfloat16 has 8 bits"
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="needs g++")
+def test_one_call_with_a_mask_of_blocks_compiles():
+    lengths, random = [130, 5, 5, 97, 96], torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, n, sum(lengths), 32, generator=random) for n in (4, 2, 2))
+    apart = flex(lengths, CPU)(0, q, k, v) - one_at_a_time(lengths)(0, q, k, v)
+    assert apart.abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_blocks_are_those_that_all_pairs_would_tell(seed):
+    random = Random(seed)
+    lengths = [random.choice([1, 127, 128, 129, random.randrange(1, 700)]) for _ in range(1 + seed % 8)]
+    ours, S = blocks(lengths, CPU), sum(lengths)
+    theirs = flex_attention.create_block_mask(ours.mask_mod, None, None, S, S, device="cpu")
+    assert ours.shape == theirs.shape and torch.equal(ours.to_dense(), theirs.to_dense())
+    for part in ("kv", "full_kv", "q", "full_q"):
+        count = getattr(ours, f"{part}_num_blocks")
+        assert torch.equal(count, getattr(theirs, f"{part}_num_blocks"))
+        mine, wanted = (getattr(mask, f"{part}_indices") for mask in (ours, theirs))
+        live = torch.arange(mine.shape[-1]) < count[..., None]
+        assert torch.equal(mine[live], wanted[live])
+
+
+@pytest.mark.identities
+def test_one_call_of_flash_attention_is_told_where_rows_end(monkeypatch):
+    """A stand-in for the kernel, which only a GPU has: it holds us to what torch says of its arguments."""
+
+    def kernel(q_SHK, k_SGK, v_SGK, ends_q, ends_k, longest_q, longest_k, *, window_size, enable_gqa):
+        assert ends_q.dtype == ends_k.dtype == torch.int32 and ends_q[0] == 0 and enable_gqa
+        assert longest_q == longest_k == int(ends_q.diff().max()) and window_size == (-1, 0)
+        assert all(x.stride(-1) == 1 for x in (q_SHK, k_SGK, v_SGK))
+        rows = one_at_a_time(ends_q.diff().tolist())
+        q, k, v = (x.transpose(0, 1)[None] for x in (q_SHK, k_SGK, v_SGK))
+        return rows(0, q, k, v)[0].transpose(0, 1)
+
+    monkeypatch.setattr(varlen, "varlen_attn", kernel)
+    lengths = [30, 5, 5, 17]
+    expected = attended(one_at_a_time(lengths), lengths, torch.float32)
+    for same, wanted in zip(attended(flash(lengths, CPU), lengths, torch.float32), expected, strict=True):
+        assert torch.equal(same, wanted)
+
+
+def test_off_the_cpu_shapes_and_types_go_through_torchs_own_kernel(monkeypatch):
+    """On a device that computes nothing, and knows no autocast: forward and backward."""
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: False)
+    lengths, nowhere = [40, 96, 3], torch.device("meta")
+    model = tiny(depth=2).model.to(nowhere, torch.bfloat16)
+    tokens = torch.empty(1, sum(lengths), dtype=torch.int64, device=nowhere)
+    x_1SD = model(tokens, tokens, flash(lengths, nowhere))
+    x_1SD.sum().backward()
+    assert x_1SD.shape == (1, sum(lengths), model.config.width)
+    assert all(p.grad is not None and p.grad.shape == p.shape for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "compiler", "head_width", "chosen"),
+    [
+        ("cpu", torch.bfloat16, True, 32, block_diagonal),
+        ("cuda", torch.bfloat16, True, 32, flash),
+        ("cuda", torch.bfloat16, True, 128, flash),
+        ("cuda", torch.bfloat16, True, 20, flex),  # no multiple of 8
+        ("cuda", torch.float32, True, 32, flex),
+        ("cuda", torch.float32, True, 8, block_diagonal),
+        ("cuda", torch.bfloat16, False, 32, flash),  # it needs no compiler
+        ("cuda", torch.float32, False, 32, block_diagonal),
+        ("mps", torch.float32, False, 32, block_diagonal),
+    ],
+)
+def test_attention_is_chosen_by_what_is_there(device, dtype, compiler, head_width, chosen, monkeypatch):
+    monkeypatch.setattr(packed, "lacking", lambda device: "" if compiler else "none")
+    model = SimpleNamespace(
+        cos=SimpleNamespace(device=torch.device(device)), config=SimpleNamespace(head_width=head_width)
+    )
+    assert packed.attention(model, dtype) is chosen
+
+
 def test_what_stands_in_one_row_changes_no_other():
     lengths, random = [40, 100, 30], torch.Generator().manual_seed(0)
     in_runs, one_call = block_diagonal(lengths, CPU), block_diagonal(lengths, CPU, max(lengths))
@@ -102,7 +202,7 @@ def test_what_stands_in_one_row_changes_no_other():
 @pytest.mark.parametrize("kept", [0, 10**9], ids=["made again", "kept"])
 @pytest.mark.identities
 def test_chunks_of_logits_give_the_softmaxs_gradient(kept, monkeypatch):
-    monkeypatch.setattr(likelihood, "LOGITS", 64 * 50)
+    monkeypatch.setitem(likelihood.LOGITS, "cpu", 64 * 50)
     monkeypatch.setattr(likelihood, "KEPT", kept)
     random = torch.Generator().manual_seed(0)
     x, head, g = (torch.randn(*shape, generator=random) for shape in ((150, 24), (50, 24), (150,)))

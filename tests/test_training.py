@@ -284,6 +284,16 @@ def test_killed_it_goes_on_to_the_same_bits_where_steps_are_compiled_in_bfloat16
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("method", ["sft", "rloo", "ppo"])
+def test_killed_it_goes_on_to_the_same_bits_where_training_is_compiled(
+    runs: Path, tmp_path: Path, method: str
+) -> None:
+    flags = "--fitting compiled --worlds.chain.lengths 1 2 --check 2 --save 1 --threads 1"
+    flags = [*flags.split(), "--from", str(runs / "nano:sft"), "--name", "it"]
+    goes_on(["train", method, "--env", "chain", "--budget", "tokens=4000", *LITTLE.split(), *flags], tmp_path)
+
+
+@pytest.mark.soak
 def test_killed_sleep_goes_on_to_the_same_bits_in_bfloat16(noted: Path, tmp_path: Path) -> None:
     """Its reference samples too, and so does what it makes of itself without the notes."""
     goes_on(

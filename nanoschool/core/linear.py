@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nanoschool.core.graph import by_hand
+
 for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):  # read at the first product
     os.environ.setdefault(cache, "128")
 
@@ -34,11 +36,15 @@ class Linear(nn.Linear):
 
 def linear(x: Tensor, weight_OI: Tensor) -> Tensor:
     """x W^T, (…, I) -> (…, O)."""
-    float32 = x.dtype == weight_OI.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
-    many = x.shape[-1] > 0 and x.numel() >= FEW * x.shape[-1]
-    if float32 and many and has_onednn(x.device):
+    if by_hand(x) and _in_float32(x, weight_OI) and has_onednn(x.device):
         return _Product.apply(x.flatten(0, -2), weight_OI).unflatten(0, x.shape[:-1])
     return F.linear(x, weight_OI)
+
+
+def _in_float32(x: Tensor, weight_OI: Tensor) -> bool:
+    """Is it a product in float32 of more than a few rows?"""
+    float32 = x.dtype == weight_OI.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
+    return float32 and x.shape[-1] > 0 and x.numel() >= FEW * x.shape[-1]
 
 
 def joined(x: Tensor, parts: Sequence[nn.Module]) -> Tensor:

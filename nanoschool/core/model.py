@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nanoschool.core.config import ModelConfig
+from nanoschool.core.graph import graph
 from nanoschool.core.linear import Linear, compute_type, joined, linear
 from nanoschool.core.norm import RMSNorm, rotate
 from nanoschool.core.swiglu import swiglu
@@ -36,13 +37,18 @@ class Attention(nn.Module):
         self.k_norm = RMSNorm(c.head_width, c.eps) if c.qk_norm else nn.Identity()
         self.heads, self.kv_heads, self.head_width = c.heads, c.kv_heads, c.head_width
 
-    def forward(self, x_BSD: Tensor, rope: tuple[Tensor, Tensor], layer: int, attend: Attend) -> Tensor:
+    def before(self, x_BSD: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """q (B, H, S, K), k and v (B, G, S, K): of one type, but on a CPU, which rounds q once it has scaled it."""
         B, S, _ = x_BSD.shape
         qkv = joined(x_BSD, (self.q_proj, self.k_proj, self.v_proj)).view(B, S, -1, self.head_width)
         q_BSHK, k_BSGK, v_BSGK = qkv.split((self.heads, self.kv_heads, self.kv_heads), dim=2)
         q, k = rotate(self.q_norm(q_BSHK), rope), rotate(self.k_norm(k_BSGK), rope)
-        out_BHSK = attend(layer, *(x.transpose(1, 2) for x in (q, k, v_BSGK)))
-        return self.o_proj(out_BHSK.transpose(1, 2).reshape(B, S, -1))
+        if x_BSD.device.type != "cpu":
+            q, k = q.to(v_BSGK.dtype), k.to(v_BSGK.dtype)
+        return q.transpose(1, 2), k.transpose(1, 2), v_BSGK.transpose(1, 2)
+
+    def after(self, out_BSHK: Tensor) -> Tensor:
+        return self.o_proj(out_BSHK.flatten(2))
 
 
 class MLP(nn.Module):
@@ -62,10 +68,19 @@ class Layer(nn.Module):
         self.input_layernorm, self.self_attn = RMSNorm(c.width, c.eps), Attention(c)
         self.post_attention_layernorm, self.mlp = RMSNorm(c.width, c.eps), MLP(c)
 
-    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], layer: int, attend: Attend) -> Tensor:
-        dtype = compute_type(x)
-        x = x + self.self_attn(self.input_layernorm(x, dtype), rope, layer, attend)
-        return x + self.mlp(self.post_attention_layernorm(x, dtype))
+    def forward(
+        self, x: Tensor, rope: tuple[Tensor, Tensor], layer: int, attend: Attend, compiled: bool
+    ) -> Tensor:
+        before, after = (graph(part, compiled, along=1) for part in (Layer.before, Layer.after))
+        out_BHSK = attend(layer, *before(self, x, rope))
+        return after(self, x, out_BHSK.transpose(1, 2))
+
+    def before(self, x: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        return self.self_attn.before(self.input_layernorm(x, compute_type(x)), rope)
+
+    def after(self, x: Tensor, out_BSHK: Tensor) -> Tensor:
+        x = x + self.self_attn.after(out_BSHK)
+        return x + self.mlp(self.post_attention_layernorm(x, compute_type(x)))
 
 
 class Body(nn.Module):
@@ -93,6 +108,7 @@ class GPT(nn.Module):
         self.register_buffer("cos", cos_TK, persistent=False)
         self.register_buffer("sin", sin_TK, persistent=False)
         self.recompute = False  # a layer's activations in the backward pass, in place of keeping them
+        self.compiled = False  # what is before and after attention
         self.initialise(seed)
 
     @torch.no_grad()
@@ -127,15 +143,15 @@ class GPT(nn.Module):
     ) -> Tensor:
         """Final hidden states, (B, S, D); `logits` turns those that are needed into (…, V)."""
         if positions_BS is None:
-            rope = self.cos[: tokens_BS.shape[1], None], self.sin[: tokens_BS.shape[1], None]
-        else:
-            rope = self.cos[positions_BS][:, :, None], self.sin[positions_BS][:, :, None]
+            positions_BS = torch.arange(tokens_BS.shape[1], device=tokens_BS.device)[None]
+        rope = self.cos[positions_BS][:, :, None], self.sin[positions_BS][:, :, None]
         x_BSD = self.model.embed_tokens(tokens_BS)
         for i, layer in enumerate(self.model.layers):
+            given = x_BSD, rope, i, attend, self.compiled
             if self.recompute and torch.is_grad_enabled():
-                x_BSD = checkpoint(layer, x_BSD, rope, i, attend, use_reentrant=False)
+                x_BSD = checkpoint(layer, *given, use_reentrant=False)
             else:
-                x_BSD = layer(x_BSD, rope, i, attend)
+                x_BSD = layer(*given)
         return self.model.norm(x_BSD)
 
     def logits(self, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nanoschool.core.c import AT, FLOAT, LONG, at, compiled
+from nanoschool.core.graph import by_hand
 
 SOURCE = Path(__file__).with_name("passes.c")
 BITS = {torch.bfloat16: 16, torch.float32: 32}
@@ -24,8 +25,8 @@ FUNCTIONS = {
 
 
 def fit(*given: Tensor) -> bool:
-    """Are these of a kind that goes through C?"""
-    return all(x.device.type == "cpu" and x.dtype in BITS for x in given)
+    """Do these go through C?"""
+    return all(by_hand(x) and x.dtype in BITS for x in given)
 
 
 def normed(x: Tensor, gain_D: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

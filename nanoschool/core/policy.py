@@ -23,7 +23,10 @@ from nanoschool.core.tokenizer import Tokenizer
 from nanoschool.ledger import Ledger
 from nanoschool.types import Trajectory
 
-MICRO_TOKENS = {"cpu": 16_384, "cuda": 32_768}
+MICRO_TOKENS = {
+    "cpu": 16_384,
+    "cuda": 16_384,
+}  # of 350M parameters so many need not be computed again in 80 GB
 Loss = Callable[[Tensor, Batch, Totals], Tensor]  # (log-probabilities (B, T), batch, totals) -> scalar
 
 
@@ -173,7 +176,8 @@ class Policy:
 
     def _forward(self, batch: Batch) -> Tensor:
         x_ND, at = before_learned(self.model, batch)
-        logprobs_N = log_likelihood(x_ND, self.model.head, batch.tokens[at], batch.temperatures[at[0]])
+        model, given = self.model, (batch.tokens[at], batch.temperatures[at[0]])
+        logprobs_N = log_likelihood(x_ND, model.head, *given, model.compiled)
         return torch.zeros(batch.tokens.shape, device=self.device).index_put(at, logprobs_N)
 
     def _whole(self, batch: Batch) -> Tensor:
