@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nanoschool.core import passes
 from nanoschool.core.model import Attend, causal
 
 ALIKE = 16  # tokens by which lengths may differ in one call, on a CPU; elsewhere calls are dear and padding is cheap
@@ -117,10 +118,8 @@ class _Blocked(torch.autograd.Function):
         out_BTHK, kept = torch.empty(B, T, H, K, dtype=dtype), []
         for start, end in _blocks(T):
             q_NSK = q_BGRTK[:, :, :, start:end].reshape(B * G, -1, K)
-            scores_BHSE = torch.bmm(q_NSK, k_NTK[:, :end].mT).view(B, H, -1, end)
-            later_SS = torch.ones(end - start, end - start, dtype=torch.bool).triu_(1)
-            scores_BHSE[..., start:].masked_fill_(later_SS, float("-inf"))
-            p_NSE = scores_BHSE.softmax(-1).view(B * G, -1, end)
+            scores_NSE = torch.bmm(q_NSK, k_NTK[:, :end].mT).view(B * H, -1, end)
+            p_NSE = _causal_softmax(scores_NSE).view(B * G, -1, end)
             kept.append(p_NSE)
             out_BTHK[:, start:end] = torch.bmm(p_NSE, v_NTK[:, :end]).view(B, H, -1, K).transpose(1, 2)
         ctx.save_for_backward(q_BGRTK, k_NTK, v_NTK, *kept)
@@ -144,6 +143,15 @@ class _Blocked(torch.autograd.Function):
             dk_NTK[:, :end] += torch.bmm(ds_NSE.mT, q_NSK)
         dk_BGTK, dv_BGTK = (x.view(B, G, T, K) for x in (dk_NTK, dv_NTK))
         return dq_BTHK.transpose(1, 2), dk_BGTK.to(ctx.dtypes[1]), dv_BGTK.to(dtype)
+
+
+def _causal_softmax(scores_NSE: Tensor) -> Tensor:
+    """The last query sees all keys, the one before all but the last; what was given is written over."""
+    if passes.fit(scores_NSE):
+        return passes.causal_softmax_(scores_NSE)
+    _, S, E = scores_NSE.shape
+    later_SE = torch.ones(S, E, dtype=torch.bool).triu_(E - S + 1)
+    return scores_NSE.masked_fill_(later_SE, float("-inf")).softmax(-1)
 
 
 def _blocks(T: int) -> list[tuple[int, int]]:

@@ -92,10 +92,10 @@ void turned(long N, long H, long K, const float *x, const float *cos_TK, const f
     }
 }
 
-/* e^x for x <= 0, as in native.c. */
+/* e^x for x <= 0, as in native.c; NaN stays. */
 static inline float exponential(float x) {
   const float shift = 12582912;
-  float n = (x > -87 ? x : -87) * 1.44269504f + shift - shift, r = (x > -87 ? x : -87) - n * 0.693359375f + n * 2.12194440e-4f;
+  float n = (x < -87 ? -87 : x) * 1.44269504f + shift - shift, r = (x < -87 ? -87 : x) - n * 0.693359375f + n * 2.12194440e-4f;
   float y = 1 + r * (1 + r * (1.f / 2 + r * (1.f / 6 + r * (1.f / 24 + r * (1.f / 120 + r * (1.f / 720 + r / 5040))))));
   return y * (word){.bits = (uint32_t)((int32_t)n + 127) << 23}.value;
 }
@@ -126,5 +126,22 @@ void gated_back(long N, long F, const in *g, const in *gate_up, in *d) {
       dup[i] = TO_IN(back * x * s);
       dgate[i] = TO_IN(back * FROM(up[i]) * s * (1 + x * (1 - s)));
     }
+  }
+}
+
+/* Softmax of scores in place, both of type IN, (N, S, E): query s of S sees the first E - S + s + 1 of E keys. */
+void softmax(long N, long S, long E, in *scores) {
+#pragma omp parallel for schedule(static)
+  for (long n = 0; n < N * S; n++) {
+    in *z = scores + n * E;
+    long seen = E - S + n % S + 1;
+    float most = -INFINITY, sum = 0, e[E];
+#pragma omp simd reduction(max : most)
+    for (long i = 0; i < seen; i++) most = FROM(z[i]) > most ? FROM(z[i]) : most;
+#pragma omp simd reduction(+ : sum)
+    for (long i = 0; i < seen; i++) sum += e[i] = exponential(FROM(z[i]) - most);
+#pragma omp simd
+    for (long i = 0; i < seen; i++) z[i] = TO_IN(e[i] / sum);
+    for (long i = seen; i < E; i++) z[i] = 0;
   }
 }

@@ -1,6 +1,6 @@
 """passes: the work of training that only goes over memory, in C for a CPU (passes.c), float32 or bfloat16 in and out.
 
-Shapes: D width, K head width, F hidden; whatever stands before them is kept.
+Shapes: D width, K head width, F hidden, N heads of all rows, S queries, E keys; whatever stands before them is kept.
 """
 
 from ctypes import CDLL
@@ -21,6 +21,7 @@ FUNCTIONS = {
     "turned": (LONG, LONG, LONG, AT, AT, AT, LONG, FLOAT, AT),
     "gated": (LONG, LONG, AT, AT),
     "gated_back": (LONG, LONG, AT, AT, AT),
+    "softmax": (LONG, LONG, LONG, AT),
 }
 
 
@@ -71,6 +72,12 @@ def gated_back(g: Tensor, gate_up: Tensor) -> Tensor:
     d, F = torch.empty_like(gate_up), g.shape[-1]
     _c(g.dtype, g.dtype).gated_back(g.numel() // F, F, at(g), at(gate_up), at(d))
     return d
+
+
+def causal_softmax_(scores_NSE: Tensor) -> Tensor:
+    """In place: query s of S sees the first E - S + s + 1 of E keys."""
+    _c(scores_NSE.dtype, scores_NSE.dtype).softmax(*scores_NSE.shape, at(scores_NSE))
+    return scores_NSE
 
 
 def _c(read: torch.dtype, written: torch.dtype, chunk: int = CHUNK) -> CDLL:
