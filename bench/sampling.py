@@ -29,7 +29,7 @@ def duels() -> Iterator[Duel]:
     ours = subjects.policy(DEPTH, VOCAB, CONTEXT)
     theirs = subjects.exported(ours)
     narrow = copy.deepcopy(theirs).to(torch.bfloat16)
-    for kind in (Sampling(), Sampling(steps="native"), Sampling("bfloat16", "native")):
+    for kind in (Sampling(), Sampling("bfloat16")):
         asked = ours.snapshot()
         asked.sampling = kind
         rival = theirs if kind.dtype == "float32" else narrow

@@ -54,5 +54,4 @@ def exported(ours: Policy) -> PreTrainedModel:
 def size(ours: Policy) -> str:
     c = ours.model.config
     count = sum(p.numel() for p in ours.model.parameters())
-    how = f"{ours.sampling.dtype}{', compiled' if ours.sampling.steps == 'compiled' else ''}"
-    return f"{count / 1e6:.2f}M parameters, vocabulary {c.vocab}, context {c.context}, {how}"
+    return f"{count / 1e6:.2f}M parameters, vocabulary {c.vocab}, context {c.context}, {ours.sampling.dtype}"

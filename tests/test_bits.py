@@ -155,17 +155,17 @@ def test_every_forward_pass_is_billed(name, monkeypatch):
         monkeypatch.setattr(module, "offered", lambda policy, reviewed: 0.0)
     monkeypatch.setattr(GPT, "forward", watched)
     monkeypatch.setattr(GPT, "logits", never_0)  # so that a 0 is padding
-    sampled, likely = Fused.__call__, Fused.logits
+    sampled, likely = Fused.layers_of, Fused.logits
 
-    def watched_too(fused, tokens_N, *rest):
+    def watched_too(fused, tokens_N, attend):
         live.append(len(tokens_N))  # the engine computes no padding
-        return sampled(fused, tokens_N, *rest)
+        return sampled(fused, tokens_N, attend)
 
-    def never_0_too(fused, x):
-        said = likely(fused, x)
+    def never_0_too(fused, *found):
+        said = likely(fused, *found)
         return torch.cat([said[..., :1] - 60, said[..., 1:]], dim=-1)
 
-    monkeypatch.setattr(Fused, "__call__", watched_too)
+    monkeypatch.setattr(Fused, "layers_of", watched_too)
     monkeypatch.setattr(Fused, "logits", never_0_too)
     learner = learner_of(method := small(name))
     run(method, learner, 2)

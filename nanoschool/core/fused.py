@@ -43,24 +43,23 @@ class Fused:
         self.turns = self._table(model.cos, model.sin)
         self.onednn = has_onednn(model.cos.device)
 
-    def read(self, tokens_N: Tensor, positions_N: Tensor, attend: Attend) -> Tensor:
-        """Hidden states after the last layer, (N, D); `logits` norms them."""
-        x_PD, more_PD = self._layers(tokens_N, self._attended(positions_N, attend))
-        return x_PD.add_(more_PD)[: len(tokens_N)]
-
-    def logits(self, x_ND: Tensor) -> Tensor:
-        N = len(x_ND)
-        x_PD = longer(x_ND, self._more(N))
-        return self._multiply(len(x_PD))(self._unit(x_PD), self.head)[:N].float()
+    def read(self, tokens_N: Tensor, positions_N: Tensor, attend: Attend) -> None:
+        """Into the cache that `attend` writes to."""
+        self.layers_of(tokens_N, self._attended(positions_N, attend))
 
     def step(
         self, tokens_B: Tensor, step: Step, temperature: float, u_B: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """What `draw.draw` gives, for the token after each of these."""
-        return draw(self.logits(self.read(tokens_B, step.at_B, step.attend)), temperature, u_B)
+        logits_PV = self.logits(*self.layers_of(tokens_B, self._attended(step.at_B, step.attend)))
+        return draw(logits_PV[: len(tokens_B)].float(), temperature, u_B)
 
-    def _layers(self, tokens_N: Tensor, attend: Callable[[int, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-        """Hidden states before the last layer's feed-forward part, (P, D) in float32, and what it adds to them.
+    def logits(self, x_PD: Tensor, more_PD: Tensor) -> Tensor:
+        """Of what `layers_of` gives, (P, V) in the session's type."""
+        return self._multiply(len(x_PD))(self._unit(x_PD, more_PD), self.head)
+
+    def layers_of(self, tokens_N: Tensor, attend: Callable[[int, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """Hidden states before the last layer's feed-forward part, (P, D) in float32, and what that adds to them.
 
         `attend(layer, qkv)` of ((P, H + 2 G, K) -> (P, H K)) does all that is between two products."""
         x_PD, more_PD = self.embedding[longer(tokens_N, self._more(len(tokens_N)))], None

@@ -55,7 +55,7 @@ class Native(Fused):
             return out_PHK.flatten(1)
 
         c = self.config
-        logits_PV = self._multiply(len(tokens_B))(self._unit(*self._layers(tokens_B, attend)), self.head)
+        logits_PV = self.logits(*self.layers_of(tokens_B, attend))
         return self._draw(logits_PV[: len(tokens_B)], temperature, u_B)
 
     def _unit(self, x_PD: Tensor, more_PD: Tensor | None = None) -> Tensor:
