@@ -87,7 +87,7 @@ class School:
         if folder.begun:
             folder.check_begun()
         self.machine = settle(settings, folder)
-        settings.sampling.parts()  # what cannot be compiled is told of before all else
+        settings.sampling.parts(self.machine.device)  # what cannot be compiled is told of before all else
         if folder.begun:
             self.reading = reopen(settings, folder.path)
         else:  # a run that was refused has not begun, and may be asked for in another way

@@ -75,7 +75,7 @@ def test_compiled_steps_of_a_lone_row_and_of_some_agree_with_eager_ones(temperat
 @pytest.mark.parametrize("shape", [{}, {"tied": False}, {"qk_norm": False, "context": 90}])
 def test_compiled_steps_agree_with_eager_ones_whatever_rows_do(shape, monkeypatch):
     """Rows in several pools, one of them alone in its own; groups, forks, turns, rows that come and go."""
-    monkeypatch.setattr(Sampling(steps="compiled").parts()[1], "shortest", 32)
+    monkeypatch.setattr(COMPILED.parts("cpu")[1], "shortest", 32)
     policy = tiny(depth=2)
     policy.model = GPT(replace(policy.model.config, **shape))  # the last is a Llama
     eager = mixed(policy)
