@@ -31,6 +31,7 @@ from nanoschool.types import UserError
 for config, name, value in (
     (symbols, "use_duck_shape", False),  # two counts that are the same today need not be tomorrow
     (torch._dynamo.config, "specialize_int", True),  # those of a model's shape are constants
+    (torch._dynamo.config, "specialize_float", True),
     (torch._dynamo.config, "recompile_limit", 64),  # by pools, models, types of number
 ):
     setattr(config, name, value)

@@ -16,7 +16,9 @@ from torch import Tensor
 ALIGNED = 16  # positions are read in multiples of it, which lets a thread take 16 bytes at once
 PROGRAMS = 512  # about four for each multiprocessor of a large GPU
 SHORTEST = 128  # positions of a span at least
-TILE = 8192  # products of queries and keys that a program holds at once
+BLOCK = 64  # positions that a program takes at once, fewer where heads are wide
+TILE = 8192  # products of queries and keys that it holds at once by so many warps
+WARPS = 4
 
 
 @triton.jit
@@ -78,7 +80,7 @@ def attend(q_BHK: Tensor, keys_SGKT: Tensor, values_SGTK: Tensor, at_B: Tensor) 
     (B, H, K), G, T = q_BHK.shape, keys_SGKT.shape[1], keys_SGKT.shape[3]
     assert q_BHK.stride()[1:] == (K, 1) and keys_SGKT.is_contiguous() and values_SGTK.is_contiguous()
     X, Y = triton.next_power_of_2(H // G), triton.next_power_of_2(K)
-    N = min(64, max(ALIGNED, TILE // (X * Y)))
+    N = max(ALIGNED, min(BLOCK, TILE // (X * Y)))
     each = triton.cdiv(T - ALIGNED, max(1, PROGRAMS // (B * G)))
     span = max(SHORTEST, triton.next_power_of_2(each))
     C = triton.cdiv(T - ALIGNED, span)
@@ -101,7 +103,7 @@ def attend(q_BHK: Tensor, keys_SGKT: Tensor, values_SGTK: Tensor, at_B: Tensor) 
         N,
         span,
         ALIGNED,
-        num_warps=4 if X * Y * N <= TILE else 8,
+        num_warps=WARPS if X * Y * N <= TILE else 2 * WARPS,
     )
     if C == 1:
         return out_BCHK[:, 0]
