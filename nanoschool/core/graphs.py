@@ -23,16 +23,14 @@ from nanoschool.core.live_attention import ALIGNED
 from nanoschool.core.model import GPT
 from nanoschool.types import UserError
 
-LEAST, STRIDE = (
-    8,
-    64,
-)  # rows are rounded up by doubling the first as far as the second, then to a multiple of that
+# rows are rounded up: to the first, to its doubles as far as the second, or to a multiple of the second
+LEAST, STRIDE = 8, 64
 
 
 class Step(attention.Step):
     """The rows of a step, and their places among those of a loop."""
 
-    shortest = 1024  # only what is live is read, so rows need not be of like length
+    shortest = 512  # only what is live is read: a short row pays for no long one beside it, but in memory
     spare = ALIGNED
 
     def __init__(self, pools: Sequence[Pool], lengths_B: np.ndarray, device: torch.device) -> None:
@@ -68,7 +66,7 @@ class Loop:
         self.heat = torch.tensor([temperature or 1.0], device=device)
         self.order_P = torch.arange(P, device=device)
         self.views = [
-            View(pool.keys, pool.values, rows_B, torch.arange(len(rows_B), device=device))
+            View(pool.keys, pool.values, rows_B.clone(), torch.arange(len(rows_B), device=device))
             for pool, rows_B in zip(pools, self.order_P.split(list(sizes)), strict=True)
         ]
 
@@ -79,13 +77,8 @@ class Loop:
 
     def place(self, step: Step, tokens_B: Tensor) -> None:
         """Where rows stand now; those added stay at their first position."""
-        ones_B = torch.ones_like(tokens_B)
-        for mine_P, theirs_B in (
-            (self.tokens_P, tokens_B),
-            (self.at_P, step.at_B),
-            (self.more_P, ones_B),
-        ):
-            mine_P.zero_()[step.places_B] = theirs_B
+        for mine_P, theirs in ((self.tokens_P, tokens_B), (self.at_P, step.at_B), (self.more_P, 1)):
+            mine_P.zero_()[step.places_B] = theirs
 
     def once(self, fused: compiled.Compiled) -> Drawn:
         """One step; the next reads the token that it draws, a position on."""
@@ -100,7 +93,7 @@ class Loop:
 class Recording:
     """Work of a GPU, done again at every call on the same tensors; what it gives lies in the same place, too."""
 
-    def __init__(self, work: Callable[[], Drawn], memory: torch.cuda._POOL_HANDLE) -> None:
+    def __init__(self, work: Callable[[], Drawn], memory: "torch.cuda._POOL_HANDLE") -> None:
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
@@ -127,12 +120,10 @@ class Graphed(compiled.Compiled):
         pools = [block.pool for block in step.blocks]
         key = (temperature, *step.sizes, *pools)
         if step.loop is None:
-            self.loops = {key: known for key, known in self.loops.items() if not known[0].stale}
+            self.loops = {old: known for old, known in self.loops.items() if not known[0].stale}
             if key not in self.loops:
                 loop = Loop(pools, step.sizes, temperature, self.device)
-                loop.place(
-                    step, tokens_B
-                )  # what is done before it is recorded writes no other keys and values
+                loop.place(step, tokens_B)  # what is run to be recorded writes the keys and values it should
                 self.loops[key] = loop, self._recorded(loop)
             step.loop = self.loops[key][0]
             step.loop.place(step, tokens_B)
@@ -158,7 +149,6 @@ def _rounded(rows: int) -> int:
 def check(device: str) -> None:
     """UserError where there is no GPU to record a step; Triton's interpreter, in tests, does without."""
     if device != "cuda" and not knobs.runtime.interpret:
-        raise UserError(
-            f"graphed steps need a CUDA GPU, and this is {device}: set sampling.steps to compiled or eager"
-        )
+        told = f"graphed steps need a CUDA GPU, and this is {device}"
+        raise UserError(f"{told}; on this machine set sampling.steps to compiled or eager")
     compiled.check(device)
