@@ -64,7 +64,9 @@ def test_what_is_measured_on_a_gpu_runs_through(monkeypatch):
 def test_what_fails_on_a_gpu_is_told_and_the_rest_is_measured(monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).parent.parent)
     gpu, lines = importlib.import_module("bench.gpu"), []
-    monkeypatch.setattr(gpu, "CLOSE", {"float32": 0.0, "bfloat16": 2e-2})
+    monkeypatch.setattr(
+        importlib.import_module("bench.agreement"), "CLOSE", {"float32": 0.0, "bfloat16": 2e-2}
+    )
     assert gpu.run(gpu.agreement, small(gpu, "eager"), lines.append) == 4
     told = "".join(lines)
     assert told.count("is above 0") == 4 and told.count("Traceback") == 4 and "0.02, met" in told
