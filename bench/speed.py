@@ -82,12 +82,12 @@ def kernel(rig: Rig) -> None:
             live_attention.attend(q_BHK, keys, values, at_B)
 
     chosen = live_attention.BLOCK, live_attention.WARPS
-    for block in (32, 64, 128):
-        for warps in (2, 4, 8):
+    for block in (16, 32, 64):
+        for warps in (1, 2, 4):
             live_attention.BLOCK, live_attention.WARPS = block, warps
             goes()
             seconds = rig.timed(goes) / GOES
-            about = f"blocks of {block}, {warps} warps{', as it is' if (block, warps) == chosen else ''}"
+            about = f"blocks of {block}, warps: {warps}{', as it is' if (block, warps) == chosen else ''}"
             share = moved / rig.limits.bandwidth / seconds
             rig.row("attention kernel alone", about, f"{1e6 * seconds:.0f} µs", f"{share:.2f} (bytes)")
     live_attention.BLOCK, live_attention.WARPS = chosen

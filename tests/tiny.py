@@ -76,7 +76,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 def small(gpu: ModuleType, *steps: str) -> Any:
     """A plan of bench/gpu.py for a CPU."""
-    return gpu.Plan("cpu", (1, 2), 420, 96, 2, 4, 20, 4, 2, 2, 6, steps)
+    return gpu.Plan("cpu", (2, 1), 420, 96, 2, 4, 20, 4, 2, 2, 6, steps)
 
 
 class Recorder(Optimizer):

@@ -15,10 +15,10 @@ from torch import Tensor
 
 ALIGNED = 16  # positions are read in multiples of it, which lets a thread take 16 bytes at once
 PROGRAMS = 512  # about four for each multiprocessor of a large GPU
-SHORTEST = 128  # positions of a span at least
-BLOCK = 64  # positions that a program takes at once, fewer where heads are wide
-TILE = 8192  # products of queries and keys that it holds at once by so many warps
-WARPS = 4
+SHORTEST = 512  # positions of a span at least: joining them takes as long as these
+BLOCK = 64  # positions that a program takes at once, fewer where heads are many or wide
+TILE = 4096  # products of queries and keys that a warp holds at once without spilling
+WARPS = 1  # of a program: sums of one warp need no barrier
 
 
 @triton.jit
@@ -81,6 +81,7 @@ def attend(q_BHK: Tensor, keys_SGKT: Tensor, values_SGTK: Tensor, at_B: Tensor) 
     assert q_BHK.stride()[1:] == (K, 1) and keys_SGKT.is_contiguous() and values_SGTK.is_contiguous()
     X, Y = triton.next_power_of_2(H // G), triton.next_power_of_2(K)
     N = max(ALIGNED, min(BLOCK, TILE // (X * Y)))
+    tile = X * Y * N
     each = triton.cdiv(T - ALIGNED, max(1, PROGRAMS // (B * G)))
     span = max(SHORTEST, triton.next_power_of_2(each))
     C = triton.cdiv(T - ALIGNED, span)
@@ -103,7 +104,7 @@ def attend(q_BHK: Tensor, keys_SGKT: Tensor, values_SGTK: Tensor, at_B: Tensor) 
         N,
         span,
         ALIGNED,
-        num_warps=WARPS if X * Y * N <= TILE else 2 * WARPS,
+        num_warps=WARPS if tile <= TILE else 2 * WARPS * tile // TILE,
     )
     if C == 1:
         return out_BCHK[:, 0]
