@@ -25,7 +25,7 @@ from nanoschool.core import device
 from nanoschool.core.sampling import EXACT, Sampling
 from nanoschool.lab.ceilings import forget_peak
 
-LONGEST, ALL = 200, 530  # seconds of a group of sections, and of all
+LONGEST, ALL = 260, 530  # seconds of a group of sections, and of all
 Section = Callable[[Rig], None]
 Group = Callable[[Plan], Iterator[Section]]
 

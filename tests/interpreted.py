@@ -131,13 +131,20 @@ def loops() -> None:
 
 
 def bench() -> None:
-    """What is measured on a GPU runs through."""
+    """What is measured of graphed steps on a GPU runs through."""
     sys.path.insert(0, str(Path(__file__).parent.parent))
-    from bench import gpu, speed
+    from bench import agreement, gpu, rig, speed
 
     lines: list[str] = []
     lab.LEAST, speed.GOES = 0.01, 1
-    failed = [gpu.run(group, small(gpu, "graphed", "eager"), lines.append) for group in gpu.GROUPS]
-    assert not any(failed), lines
-    assert sum("to eager steps" in line for line in lines) == 4
+    plan = small(gpu, "graphed", "eager")
+    agreement.kernel_is_right(rig.Rig(plan, lines.append))
+    agreement.steps_are_right(rig.Rig(plan, lines.append), 2, Sampling("bfloat16", "graphed"), 1.0)
+    assert not any(gpu.run(group, plan, lines.append) for group in (gpu.sampling, gpu.choices)), lines
+    assert [line.split("|")[1].strip() for line in lines[:4]] == [
+        "attention kernel",
+        "log-probabilities to the trainer's",
+        "a row alone and among 24",
+        "to eager steps",
+    ]
     assert sum("kernel alone" in line for line in lines) == 9

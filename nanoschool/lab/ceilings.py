@@ -11,10 +11,10 @@ import torch
 
 from nanoschool.core.linear import linear
 
-SIDE = {
-    "cuda": 8192
-}  # of the matrices that are multiplied, 2048 elsewhere; milliseconds, beside which a launch is nothing
-COPIED = {"cuda": 2**31}  # bytes of what is copied, 2**27 elsewhere: more than any cache holds
+# of the matrices that are multiplied, and bytes of what is copied, more than any cache holds; on CUDA so much that a launch
+# is nothing beside it
+SIDE, COPIED = {"cuda": 8192}, {"cuda": 2**31}
+SIDE_ELSEWHERE, COPIED_ELSEWHERE = 2048, 2**27
 GOES = 5  # the fastest counts
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # of Linux
 
@@ -32,7 +32,7 @@ class Ceilings:
 
 def ceilings(device: str) -> Ceilings:
     flops, kind = {}, device.partition(":")[0]
-    side, copied = SIDE.get(kind, 2048), COPIED.get(kind, 2**27)
+    side, copied = SIDE.get(kind, SIDE_ELSEWHERE), COPIED.get(kind, COPIED_ELSEWHERE)
     with torch.inference_mode():
         for dtype in (torch.float32, torch.bfloat16):
             a, b = torch.randn(2, side, side, device=device).to(dtype)
