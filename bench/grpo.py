@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, StoppingCriteriaList
 
 from bench import subjects
 from bench.duel import Duel
+from bench.given import Given
 from bench.sampling import CONTEXT, DEPTH, VOCAB, AtLengths
 from nanoschool.core.endings import Endings
 from nanoschool.core.engine import Session
@@ -22,7 +23,6 @@ from nanoschool.core.policy import Policy
 from nanoschool.core.row import Row
 from nanoschool.methods.base import Learner
 from nanoschool.methods.grpo import GRPO
-from nanoschool.types import Ask, Episode, Outcome, Task
 
 PROMPTS, SAMPLES, LONGEST = 16, 16, 128
 KL, LR = 0.04, 1e-6  # so low that the weights stay what they are
@@ -43,22 +43,6 @@ def duels() -> Iterator[Duel]:
 
 
 # -- ours --------------------------------------------------------------------------------------------------------------
-
-
-class Given:
-    """A world of texts to go on with, that pays by chance."""
-
-    name, replayable = "given", True
-
-    def __init__(self, prompts: Sequence[str]) -> None:
-        self.prompts, self.rng = prompts, Random(0)
-
-    def tasks(self, split: str, count: int, seed: int = 0) -> list[Task]:
-        return [Task(self.name, text, {}) for text in self.prompts[:count]]
-
-    def play(self, task: Task) -> Episode:
-        yield Ask(task.problem, role="text", max_tokens=LONGEST)
-        return Outcome((self.rng.random(),))
 
 
 class Limited(Session):
@@ -85,7 +69,9 @@ def ours(policy: Policy, prompts: Sequence[str], limits: Sequence[int]):
     bounded = Bounded(policy.model.requires_grad_(True), policy.tokenizer, policy.ledger)
     bounded.limits = limits
     method = GRPO(problems=PROMPTS, samples=SAMPLES, max_tokens=LONGEST, lr=LR, kl=KL, replay=0)
-    learner = Learner(bounded, Given(prompts), {}, {}, {}, seed=1, stage="bench", reference=policy.snapshot())
+    learner = Learner(
+        bounded, Given(prompts, LONGEST), {}, {}, {}, seed=1, stage="bench", reference=policy.snapshot()
+    )
     method.begin(learner)
 
     def step() -> int:

@@ -27,6 +27,7 @@ from nanoschool.types import (
     UserError,
 )
 
+ROWS = {"cuda": 1024}  # attempts that are live at once, 320 on other devices
 Opponent = Callable[[Ask], Reply]
 Play = Callable[[Task], Episode]
 
@@ -123,12 +124,13 @@ def rollout(
     partial: Sequence[int] = (),
     opponents: Mapping[int, Opponent] | None = None,
     play: Play | None = None,
-    rows: int = 320,
+    rows: int = 0,
 ) -> list[Trajectory]:
     """Play `samples` attempts at each task; returns a trajectory for each attempt and each seat the policy holds.
 
     The order is by task, then sample, then seat. `max_tokens` bounds a reply; `play` replaces `env.play` (another
-    way to put the same task); `rows` bounds how many attempts are live at once: as one ends, the next begins.
+    way to put the same task); `rows` bounds how many attempts are live at once, at 0 by what keeps a device of this kind
+    busy: as one ends, the next begins.
     `prefix` holds the earlier replies of all seats in their order, `partial` the first tokens of the next one: they
     are in the trajectory's tokens, but not in its mask, for they were not sampled here.
     """
@@ -151,7 +153,7 @@ def resume(
     max_tokens: int = 64,
     seed: int = 0,
     play: Play | None = None,
-    rows: int = 320,
+    rows: int = 0,
 ) -> list[Trajectory]:
     """Play `samples` attempts on from each state, as `rollout` does from each task; `group` is the state's number.
 
@@ -190,7 +192,7 @@ def _play_out(
     drive = Drive(
         policy, policy.open(seed, temperature), max_tokens, opponents or {}, env.replayable and samples > 1
     )
-    drive.play_out(attempts, prefixes, rows)
+    drive.play_out(attempts, prefixes, rows or ROWS.get(policy.model.cos.device.type, 320))
     policy.ledger.charge(rollouts=len(attempts))
     return [t for attempt in attempts for t in _trajectories(attempt, temperature)]
 

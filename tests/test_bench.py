@@ -1,10 +1,12 @@
 """bench: what it counts is what the ledger counts, and a share is of the ceiling that binds."""
 
+import importlib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from tiny import tokenizer
+from tiny import small, tokenizer
 
 from nanoschool.core.config import ModelConfig
 from nanoschool.lab import bench
@@ -45,6 +47,31 @@ def test_a_line_of_the_table(work, monkeypatch):
     found = measure(work, LITTLE, tokenizer(), "cpu", limits)
     assert found.rate > 0 and 0 < found.share < 1e-2 and found.subject == LITTLE
     assert found.share == pytest.approx(measure(work, LITTLE, tokenizer(), "cpu", limits).share, rel=20)
+
+
+def test_what_is_measured_on_a_gpu_runs_through(monkeypatch):
+    """At tiny sizes, on a CPU; tests/peers has graphed steps."""
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent)
+    gpu, lines = importlib.import_module("bench.gpu"), []
+    monkeypatch.setattr(bench, "LEAST", 0.01)
+    for group in gpu.GROUPS:
+        assert gpu.run(group, small(gpu, "eager"), lines.append) == 0, lines
+    told = "".join(lines)
+    assert "| 0.0001, met |" in told and "| 0.02, met |" in told and "GRPO step | 2 prompts x 2 x 6" in told
+    assert all(line.count("|") == 6 for line in lines) and "Traceback" not in told
+
+
+def test_what_fails_on_a_gpu_is_told_and_the_rest_is_measured(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent)
+    gpu, lines = importlib.import_module("bench.gpu"), []
+    monkeypatch.setattr(
+        importlib.import_module("bench.agreement"), "CLOSE", {"float32": 0.0, "bfloat16": 2e-2}
+    )
+    assert gpu.run(gpu.agreement, small(gpu, "eager"), lines.append) == 4
+    told = "".join(lines)
+    assert told.count("is above 0") == 4 and told.count("Traceback") == 4 and "0.02, met" in told
+    monkeypatch.setattr(gpu.device, "available", lambda: ["cpu"])
+    assert gpu.main() == 2
 
 
 def test_the_peak_is_of_now():

@@ -1,5 +1,7 @@
 """The engine: what it samples is what the trainer scores, whatever the batch; draws, stops, forks, and their price."""
 
+import gc
+import weakref
 from math import prod
 from random import Random
 
@@ -341,6 +343,19 @@ def test_a_row_that_waits_is_left_alone():
         assert short not in session.step()
     assert (short.tokens, short.logprobs, short.cached, short.reply) == before and long.running
     assert policy.open().step() == []
+
+
+def test_a_cache_goes_with_its_session():
+    """At once: gigabytes of a GPU cannot wait for the collector."""
+    session = tiny().open()
+    row = session.start(prompt(6), key=1, max_tokens=3)
+    finish(session)
+    session.close(row)
+    gone = [weakref.ref(session), weakref.ref(session._scheduler.cache), weakref.ref(session._fused)]
+    gc.disable()
+    del session
+    gc.enable()
+    assert [one() for one in gone] == [None] * 3
 
 
 def test_mistakes_with_rows_are_told():

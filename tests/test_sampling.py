@@ -134,6 +134,16 @@ def test_where_nothing_can_be_compiled_such_steps_are_refused(steps, setting, co
     assert told.returncode and "UserError" in told.stderr and complaint in told.stderr
 
 
+def test_without_a_gpu_graphed_steps_are_refused():
+    policy = tiny()
+    policy.sampling = Sampling(steps="graphed")
+    with pytest.raises(
+        UserError, match=r"graphed steps need a CUDA GPU.*sampling\.steps to compiled or eager"
+    ):
+        policy.open()
+    assert load_settings("gpu").sampling == Sampling("bfloat16", "graphed")
+
+
 def test_a_run_samples_as_it_is_told_and_so_do_copies_of_its_policy(tmp_path):
     asked = ["--sampling.dtype", "bfloat16", "--sampling.steps", "compiled"]
     assert load_settings("nano", asked).sampling == Sampling("bfloat16", "compiled")

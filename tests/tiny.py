@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from random import Random
+from types import ModuleType
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import register_flop_formula
@@ -70,6 +72,11 @@ def weights(policy: Policy) -> dict[str, torch.Tensor]:
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     """Bitwise equal."""
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def small(gpu: ModuleType, *steps: str) -> Any:
+    """A plan of bench/gpu.py for a CPU."""
+    return gpu.Plan("cpu", (2, 1), 420, 96, 2, 4, 20, 4, 2, 2, 6, steps)
 
 
 class Recorder(Optimizer):

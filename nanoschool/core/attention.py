@@ -32,7 +32,8 @@ class Step:
         for pool in pools:
             if count := len(pool.rows):
                 at_B = self.at_B[first : first + count]  # a view: it advances too
-                T, every_B = int(at_B.max()) + 1, torch.arange(count, device=at_B.device)
+                T = int(lengths_B[first : first + count].max())
+                every_B = torch.arange(count, device=at_B.device)
                 bias = self._bias(pool, at_B)
                 self.blocks.append(Block(pool, first, first + count, T, at_B, every_B, bias))
                 first += count

@@ -66,10 +66,14 @@ class Pool:
         self.values = self._grown(self.values, (self.slots, c.kv_heads, room, c.head_width))
 
     def _grown(self, old: list[Tensor], shape: tuple[int, ...]) -> list[Tensor]:
-        # zeros: what no row has written is read too, at no weight, and may not be NaN
-        new = [torch.zeros(shape, device=self.device, dtype=self.dtype) for _ in range(self.config.layers)]
-        for there, here in zip(old, new, strict=False):
-            here[: len(there)] = there
+        new = []
+        for _ in range(self.config.layers):
+            # zeros: what no row has written is read too, at no weight, and may not be NaN
+            here = torch.zeros(shape, device=self.device, dtype=self.dtype)
+            if old:
+                there = old.pop(0)  # layer by layer: gigabytes of a GPU are not there twice
+                here[: len(there)] = there
+            new.append(here)
         return new
 
     def put(self, row: Cached) -> None:

@@ -31,6 +31,7 @@ from nanoschool.types import UserError
 for config, name, value in (
     (symbols, "use_duck_shape", False),  # two counts that are the same today need not be tomorrow
     (torch._dynamo.config, "specialize_int", True),  # those of a model's shape are constants
+    (torch._dynamo.config, "specialize_float", True),
     (torch._dynamo.config, "recompile_limit", 64),  # by pools, models, types of number
 ):
     setattr(config, name, value)
@@ -53,7 +54,7 @@ class Step(attention.Step):
     def __init__(self, pools: Sequence[Pool], lengths_B: np.ndarray, device: torch.device) -> None:
         super().__init__(pools, lengths_B, device)
         N, first, order = len(lengths_B), 0, []
-        self.views: list[View] = []
+        self.views: list[Summed] = []
         for block in self.blocks:
             rows = list(range(block.first, block.past))
             order += range(first, first + len(rows))
@@ -61,7 +62,7 @@ class Step(attention.Step):
                 rows *= 2  # one is another shape than some
             first += len(rows)
             at = torch.tensor(rows, device=device)
-            self.views.append(View(block.pool.keys, block.pool.values, at, at - block.first, _spots(block)))
+            self.views.append(Summed(block.pool.keys, block.pool.values, at, at - block.first, _spots(block)))
         more = -N % FEW if N > 1 and has_onednn(device) else 0
         self.order_P = torch.tensor(order + [0] * more, device=device)
 
@@ -84,7 +85,26 @@ class View:
     values: list[Tensor]  # (S, G, T, K)
     rows_B: Tensor
     slots_B: Tensor
-    spots_XY: Tensor  # the first positions, by LANES, as many as the longest row takes
+
+    def attend(self, layer: int, q_BHK: Tensor, at_B: Tensor) -> Tensor:
+        """(B, H, K); what is new is in the cache."""
+        raise NotImplementedError
+
+
+@dataclass
+class Summed(View):
+    """Attention as sums, over as many positions as the longest row takes."""
+
+    spots_XY: Tensor  # the first positions, by LANES
+
+    def attend(self, layer: int, q_BHK: Tensor, at_B: Tensor) -> Tensor:
+        (B, H, K), G, T = q_BHK.shape, self.keys[layer].shape[1], self.spots_XY.shape[0] * LANES
+        q_BGRK = q_BHK.reshape(B, G, H // G, K)  # heads that share a key head stand side by side
+        keys_BGKT, values_BGTK = self.keys[layer][:B, :, :, :T].float(), self.values[layer][:B, :, :T].float()
+        scores_BGRT = (q_BGRK.unsqueeze(-1) * keys_BGKT.unsqueeze(2)).sum(3)
+        seen_BT = self.spots_XY.view(T) <= at_B[:, None]
+        p_BGRT = scores_BGRT.masked_fill(~seen_BT[:, None, None], float("-inf")).softmax(-1)
+        return (p_BGRT.unsqueeze(-1) * values_BGTK.unsqueeze(2)).sum(3).view(B, H, K)
 
 
 def _spots(block: attention.Block) -> Tensor:
@@ -111,7 +131,7 @@ class Compiled(Fused):
         more = len(step.order_P) - len(tokens_B)
         given = [longer(x, more) for x in (tokens_B, step.at_B, u_B)]
         heat = torch.tensor([temperature or 1.0], device=tokens_B.device)
-        found = _step(self, *given, heat, not temperature, step.order_P, step.views)
+        found = whole_step(self, *given, heat, not temperature, step.order_P, step.views)
         token_B, logprob_B, entropy_B = (x[: len(tokens_B)] for x in found)
         return token_B, logprob_B, entropy_B
 
@@ -129,7 +149,7 @@ class Compiled(Fused):
 
 
 @torch.compile(dynamic=True, fullgraph=True)
-def _step(
+def whole_step(
     fused: Compiled,
     tokens_P: Tensor,
     at_P: Tensor,
@@ -137,7 +157,7 @@ def _step(
     temperature: Tensor,
     greedy: bool,
     order_P: Tensor,
-    views: list[View],
+    views: Sequence[View],
 ) -> tuple[Tensor, Tensor, Tensor]:
     c = fused.config
     x_PD = fused.embedding[tokens_P]
@@ -160,16 +180,9 @@ def _attend(fused: Compiled, layer: int, qkv_PHK: Tensor, at_P: Tensor, view: Vi
     if gain is not None:
         qk_BHK = _unit(qk_BHK, c.eps) * gain
     qk_BHK = fused._rotate(qk_BHK, fused.turns[at_B])
-    T = view.spots_XY.shape[0] * LANES
-    B, (H, G, K) = len(at_B), (c.heads, c.kv_heads, c.head_width)
-    keys_SGKT[view.slots_B, :, :, at_B] = qk_BHK[:, H:].to(keys_SGKT.dtype)
+    keys_SGKT[view.slots_B, :, :, at_B] = qk_BHK[:, c.heads :].to(keys_SGKT.dtype)
     values_SGTK[view.slots_B, :, at_B] = v_BGK.to(values_SGTK.dtype)
-    q_BGRK = qk_BHK[:, :H].reshape(B, G, H // G, K)  # heads that share a key head stand side by side
-    keys_BGKT, values_BGTK = keys_SGKT[:B, :, :, :T].float(), values_SGTK[:B, :, :T].float()
-    scores_BGRT = (q_BGRK.unsqueeze(-1) * keys_BGKT.unsqueeze(2)).sum(3)
-    seen_BT = view.spots_XY.view(T) <= at_B[:, None]
-    p_BGRT = scores_BGRT.masked_fill(~seen_BT[:, None, None], float("-inf")).softmax(-1)
-    return (p_BGRT.unsqueeze(-1) * values_BGTK.unsqueeze(2)).sum(3).view(B, H * K)
+    return view.attend(layer, qk_BHK[:, : c.heads], at_B).flatten(1)
 
 
 def _product(x_PI: Tensor, weight_OI: Tensor) -> Tensor:
@@ -185,14 +198,14 @@ def _unit(x: Tensor, eps: float) -> Tensor:
 
 
 @cache
-def check() -> None:
-    """UserError where nothing can be compiled here."""
+def check(device: str) -> None:
+    """UserError where nothing can be compiled for it here."""
     if torch._dynamo.config.disable:
         raise UserError(
             "torch.compile is switched off by TORCH_COMPILE_DISABLE: unset it, or leave steps eager"
         )
     try:
-        torch.compile(torch.neg, fullgraph=True)(torch.ones(2))
+        torch.compile(torch.neg, fullgraph=True)(torch.ones(2, device=device))
     except InductorError as error:
         told = str(error).splitlines()[0]
         raise UserError(

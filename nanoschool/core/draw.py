@@ -7,8 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+Drawn = tuple[Tensor, Tensor, Tensor]
 
-def draw(logits_BV: Tensor, temperature: float, u_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+
+def draw(logits_BV: Tensor, temperature: float, u_B: Tensor) -> Drawn:
     """Tokens (int64), their log-probabilities and the entropies (nats) they were drawn at, (B,) each.
 
     By the inverse of the cumulative distribution at `u_B`, both in float64. Temperature 0 takes the likeliest token, and
@@ -28,6 +30,16 @@ def draw(logits_BV: Tensor, temperature: float, u_B: Tensor) -> tuple[Tensor, Te
     # H = log Z − Σ p z, and log Z = z − log p of any token
     entropy_B1 = logits_BV.gather(1, token_B1) - logprob_B1 - torch.linalg.vecdot(p_BV, logits_BV)[:, None]
     return token_B1[:, 0], logprob_B1[:, 0], entropy_B1[:, 0].clamp_(min=0)
+
+
+def on_host(drawn: Drawn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `draw` gives as numpy's. A device is waited for once: it copies all at a time, in float32, which holds a
+    token's number to the bit below 2**24."""
+    token_B, logprob_B, entropy_B = drawn
+    if token_B.device.type == "cpu":
+        return token_B.numpy(), logprob_B.numpy(), entropy_B.numpy()
+    token_B, logprob_B, entropy_B = torch.stack(drawn).cpu().numpy()
+    return token_B.astype(np.int64), logprob_B, entropy_B
 
 
 def uniform(seed: int, keys: np.ndarray, positions: np.ndarray) -> np.ndarray:

@@ -8,11 +8,14 @@ Shapes: B rows that run, N tokens of all rows end to end, D width, V vocabulary.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
 
 from nanoschool.core.cache import Kept
+from nanoschool.core.config import ModelConfig
+from nanoschool.core.draw import on_host
 from nanoschool.core.endings import Endings
 from nanoschool.core.model import GPT
 from nanoschool.core.row import Record, Row
@@ -45,6 +48,9 @@ class Session:
         self.endings = Endings(tokenizer, self.config.vocab, (tokenizer.end, tokenizer.bos))
         self.record, (fused, step, dtype) = Record(), sampling.parts(self.device.type)
         self._fused = fused(model, dtype)
+        self._charge = partial(
+            _charge, self.config, ledger
+        )  # knows no session, so that a cache goes with its own
         self._scheduler = Scheduler(self._fused, step, self.device, self._charge)
         self._live: Live | None = None  # None when rows have begun, ended or outgrown their pool
 
@@ -122,13 +128,11 @@ class Session:
         B = len(live.rows)
         if not B:
             return []
+        drawn = self._fused.step(live.tokens_B, live.step, self.temperature, live.uniform(self.seed))
+        live.tokens_B = drawn[0]
         self._charge(B, int(live.at_B.sum()) + B, B)
-        token_B, logprob_B, entropy_B = self._fused.step(
-            live.tokens_B, live.step, self.temperature, live.uniform(self.seed)
-        )
-        drawn_B = token_B.cpu().numpy()
-        self.record.put(live.seats_B, drawn_B, logprob_B.cpu().numpy(), entropy_B.cpu().numpy())
-        live.tokens_B = token_B
+        drawn_B, logprob_B, entropy_B = on_host(drawn)
+        self.record.put(live.seats_B, drawn_B, logprob_B, entropy_B)
         live.at_B += 1
         over_B = (live.at_B + 1 >= live.ends_B) | self.endings.may_EV[live.stops_B, drawn_B]
         ended = []
@@ -174,6 +178,6 @@ class Session:
         self._live = self._scheduler.line_up(self.rows, self.endings)
         return self._live
 
-    def _charge(self, tokens: int, attended: int, sampled: int) -> None:
-        flops = self.config.flops(tokens, attended, sampled)
-        self.ledger.charge(flops=flops, tokens=tokens, sampled=sampled)
+
+def _charge(config: ModelConfig, ledger: Ledger, tokens: int, attended: int, sampled: int) -> None:
+    ledger.charge(flops=config.flops(tokens, attended, sampled), tokens=tokens, sampled=sampled)

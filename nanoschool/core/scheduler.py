@@ -17,7 +17,7 @@ from nanoschool.core.endings import Endings
 from nanoschool.core.fused import Fused
 from nanoschool.core.row import Row
 
-AHEAD = 64  # numbers to draw by that are made at once, one for each row at least
+AHEAD = 64  # steps at most, and numbers at least, that are drawn by and made at once
 READ_AT_ONCE = 4096  # tokens in one pass of reading, a row at least
 
 
@@ -37,10 +37,12 @@ class Live:
     drawn_at: int = 0  # where the first row stood at the first of these steps
 
     def uniform(self, seed: int) -> Tensor:
-        """Each row's next number in [0, 1), (B,) in float64. A lone row's are made many at a time: it takes as long."""
+        """Each row's next number in [0, 1), (B,) in float64. They are made and moved to the device for many steps at
+        once, for twice as many each time, as the rows may not stay together for long."""
         at = int(self.at_B[0])
         if at >= self.drawn_at + len(self.to_draw_by):
-            steps_X1 = np.arange(max(1, AHEAD // len(self.rows)))[:, None]
+            steps = max(1, AHEAD // len(self.rows), 2 * len(self.to_draw_by))
+            steps_X1 = np.arange(min(steps, AHEAD))[:, None]
             u_XB = torch.from_numpy(uniform(seed, self.keys_B, self.at_B + steps_X1))
             self.to_draw_by, self.drawn_at = u_XB.to(self.tokens_B.device).unbind(0), at
         return self.to_draw_by[at - self.drawn_at]

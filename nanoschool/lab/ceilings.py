@@ -11,8 +11,10 @@ import torch
 
 from nanoschool.core.linear import linear
 
-SIDE = 2048  # of the matrices that are multiplied
-COPIED = 2**27  # bytes of what is copied: more than any cache holds
+# of the matrices that are multiplied, and bytes of what is copied, more than any cache holds; on CUDA so much that a launch
+# is nothing beside it
+SIDE, COPIED = {"cuda": 8192}, {"cuda": 2**31}
+SIDE_ELSEWHERE, COPIED_ELSEWHERE = 2048, 2**27
 GOES = 5  # the fastest counts
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # of Linux
 
@@ -29,14 +31,15 @@ class Ceilings:
 
 
 def ceilings(device: str) -> Ceilings:
-    flops = {}
+    flops, kind = {}, device.partition(":")[0]
+    side, copied = SIDE.get(kind, SIDE_ELSEWHERE), COPIED.get(kind, COPIED_ELSEWHERE)
     with torch.inference_mode():
         for dtype in (torch.float32, torch.bfloat16):
-            a, b = torch.randn(2, SIDE, SIDE, device=device).to(dtype)
-            flops[dtype] = 2 * SIDE**3 / _fastest(lambda a=a, b=b: linear(a, b), device)
-        source = torch.zeros(COPIED // 4, device=device)
+            a, b = torch.randn(2, side, side, device=device).to(dtype)
+            flops[dtype] = 2 * side**3 / _fastest(lambda a=a, b=b: linear(a, b), device)
+        source = torch.zeros(copied // 4, device=device)
         target = torch.empty_like(source)
-        return Ceilings(flops, 2 * COPIED / _fastest(lambda: target.copy_(source), device))
+        return Ceilings(flops, 2 * copied / _fastest(lambda: target.copy_(source), device))
 
 
 def synchronise(device: str) -> None:
