@@ -52,7 +52,7 @@ def steps_are_right(rig: Rig, depth: int, sampling: Sampling, temperature: float
     alone = [_conversation(rig, policy, range(key, key + 1), temperature)[0] for key in some]
     tell("a row alone and among 24", _apart(alone, [together[key] for key in some]))
     if sampling.steps != "eager":
-        policy.sampling = Sampling(sampling.dtype)
+        policy.sampling = Sampling(sampling.dtype, "eager")
         tell("to eager steps", _apart(together, _conversation(rig, policy, keys, temperature)))
 
 

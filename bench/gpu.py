@@ -22,7 +22,7 @@ from bench.agreement import CLOSE, kernel_is_right, steps_are_right
 from bench.rig import HEAD, Plan, Rig
 from bench.speed import decode, grpo, kernel, rates, training
 from nanoschool.core import device
-from nanoschool.core.sampling import EXACT, Sampling
+from nanoschool.core.sampling import Sampling
 from nanoschool.lab.ceilings import forget_peak
 
 LONGEST, ALL = 260, 530  # seconds of a group of sections, and of all
@@ -34,7 +34,7 @@ def agreement(plan: Plan) -> Iterator[Section]:
     best = plan.steps[0]
     if best == "graphed":
         yield kernel_is_right
-    yield partial(steps_are_right, depth=2, sampling=EXACT, temperature=1.0)
+    yield partial(steps_are_right, depth=2, sampling=Sampling(steps="eager"), temperature=1.0)
     for temperature in (1.0, 0.0):
         yield partial(steps_are_right, depth=2, sampling=Sampling(steps=best), temperature=temperature)
     for dtype in CLOSE:

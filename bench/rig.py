@@ -35,7 +35,7 @@ class Plan:
     problems: int = 64  # of a step of GRPO
     samples: int = 16
     reply: int = 256
-    steps: tuple[str, ...] = ("graphed", "eager", "compiled")  # ways to make a step, the preset's first
+    steps: tuple[str, ...] = ("graphed", "eager")  # ways to make a step, the preset's first
 
 
 class Rig:

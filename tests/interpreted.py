@@ -15,10 +15,10 @@ from test_sampling import NARROW, off, some
 from tiny import small, tiny
 
 from nanoschool.core.model import GPT
-from nanoschool.core.sampling import EXACT, Sampling
+from nanoschool.core.sampling import Sampling
 from nanoschool.lab import bench as lab
 
-GRAPHED = Sampling(steps="graphed")
+EAGER, GRAPHED = Sampling(steps="eager"), Sampling(steps="graphed")
 
 
 def agrees(asked: str) -> None:
@@ -73,6 +73,7 @@ def rows(count: int, temperature: float) -> None:
 
     Step.shortest = 32
     policy = tiny()
+    policy.sampling = EAGER
     eager = some(policy, count, temperature)
     policy.sampling = GRAPHED
     for one, other in zip(some(policy, count, temperature), eager, strict=True):
@@ -87,6 +88,7 @@ def whatever_rows_do(**shape) -> None:
     Step.shortest = 32
     policy = tiny(depth=2)
     policy.model = GPT(replace(policy.model.config, **shape))
+    policy.sampling = EAGER
     eager = mixed(policy)
     policy.sampling = GRAPHED
     for one, other in zip(graphed := mixed(policy), eager, strict=True):
@@ -122,7 +124,7 @@ def loops() -> None:
     assert other is not one and len(other[0].at_P) == 16 and not other[0].stale
     alone = policy.open(seed=1)
     alone.start(prompt(6), key=1, max_tokens=40)
-    policy.sampling = EXACT
+    policy.sampling = EAGER
     exact = policy.open(seed=1)
     row = exact.start(prompt(6), key=1, max_tokens=40)
     for _ in range(3):

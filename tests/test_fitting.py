@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +12,7 @@ from tiny import Recorder, tiny, trajectories, weights
 from torch._dynamo.utils import counters
 from torch.utils import _triton
 
-from nanoschool.core import fitting, optim, recompute
+from nanoschool.core import compiler, fitting
 from nanoschool.core.batch import Batch
 from nanoschool.core.config import Lora, ModelConfig
 from nanoschool.core.critic import Critic
@@ -171,7 +170,7 @@ def test_where_nothing_can_be_compiled_compiled_training_is_refused(tmp_path):
 
 
 def test_on_a_gpu_it_takes_triton_and_on_others_it_is_not_tried(monkeypatch):
-    monkeypatch.setattr(fitting, "Sampling", lambda steps: SimpleNamespace(parts=lambda device: None))
+    monkeypatch.setattr(compiler, "check", lambda device: None)
     monkeypatch.setattr(_triton, "has_triton", lambda: False)
     lacking = fitting.lacking.__wrapped__
     assert lacking("cpu") == "" and "needs Triton" in lacking("cuda") and "not tried on mps" in lacking("mps")

@@ -1,4 +1,4 @@
-"""How replies are sampled: in bfloat16, and by compiled steps; both give what the engine gives without them."""
+"""How replies are sampled: in bfloat16, and by native steps; both give what the engine gives without them."""
 
 import os
 import shutil
@@ -21,8 +21,10 @@ from nanoschool.settings import load_settings
 from nanoschool.types import UserError
 
 NARROW = 2e-2  # of log-probabilities in bfloat16, 99 of 100
-EAGER, NATIVE, COMPILED = (Sampling(steps=steps) for steps in ("eager", "native", "compiled"))
+EAGER, NATIVE = Sampling(steps="eager"), Sampling(steps="native")
 compiles = pytest.mark.skipif(not shutil.which("g++"), reason="needs g++")
+COMPILER = "from nanoschool.core import compiler; compiler.check('cpu')"
+OPENED = "from tiny import tiny; tiny().open()"
 NO_HEADERS = """#!/bin/sh
 [ "$1" = --version ] && exec g++ --version
 echo "fatal error: Python.h: No such file" >&2; exit 1
@@ -59,14 +61,13 @@ def test_in_bfloat16_recorded_log_probabilities_are_near_the_trainers_but_are_no
     assert {keys.dtype for pool in session._scheduler.cache.pools for keys in pool.keys} == {torch.bfloat16}
 
 
-@pytest.mark.parametrize("steps", [NATIVE, pytest.param(COMPILED, marks=compiles)])
 @pytest.mark.parametrize("temperature", [1.0, 0.6, 0.0])
-def test_steps_of_a_lone_row_and_of_some_agree_with_eager_ones(temperature, steps):
+def test_native_steps_of_a_lone_row_and_of_some_agree_with_eager_ones(temperature):
     policy = tiny()
     for rows in (1, 6):
         policy.sampling = EAGER
         eager = some(policy, rows, temperature)
-        policy.sampling = steps
+        policy.sampling = NATIVE
         for one, other in zip(some(policy, rows, temperature), eager, strict=True):
             agree(policy, 4, one, other)
             assert sum(one.mask) >= 20
@@ -80,49 +81,41 @@ HEADS = [  # of widths that are no power of two, shared by one query head, by th
 ]
 
 
-@pytest.mark.parametrize(
-    ("steps", "shape"),
-    [(NATIVE, shape) for shape in ({}, {"tied": False}, LLAMA, *HEADS)]
-    + [
-        pytest.param(COMPILED, shape, marks=[compiles, pytest.mark.soak])
-        for shape in ({}, {"tied": False}, LLAMA)
-    ],
-)
-def test_steps_agree_with_eager_ones_whatever_rows_do(steps, shape, monkeypatch):
+@pytest.mark.parametrize("shape", [{}, {"tied": False}, LLAMA, *HEADS])
+def test_native_steps_agree_with_eager_ones_whatever_rows_do(shape, monkeypatch):
     """Rows in several pools, one of them alone in its own; groups, forks, turns, rows that come and go."""
-    monkeypatch.setattr(steps.parts("cpu")[1], "shortest", 32)
+    monkeypatch.setattr(NATIVE.parts("cpu")[1], "shortest", 32)
     policy = tiny(depth=2)
     policy.model = GPT(replace(policy.model.config, **shape))
     policy.sampling = EAGER
     eager = mixed(policy)
-    policy.sampling = steps
+    policy.sampling = NATIVE
     for one, other in zip(quick := mixed(policy), eager, strict=True):
         agree(policy, 5, one, other)
     assert off(policy, quick) < CLOSE
-    policy.sampling = replace(steps, dtype="bfloat16")
+    policy.sampling = replace(NATIVE, dtype="bfloat16")
     assert off(policy, mixed(policy), share=0.99) < NARROW
 
 
 @compiles
 @pytest.mark.parametrize(
-    ("steps", "setting", "complaint"),
+    ("asked", "setting", "complaint"),
     [
-        ("COMPILED", "CXX=/bin/false", "need a working C++ compiler (InvalidCxxCompiler: No working"),
-        ("COMPILED", "CXX=no_headers", "need a working C++ compiler (CppCompileError"),
-        ("COMPILED", "TORCH_COMPILE_DISABLE=1", "unset it, or leave steps eager"),
-        ("COMPILED", "TORCHINDUCTOR_CACHE_DIR=/proc/nowhere", "set TORCHINDUCTOR_CACHE_DIR to a folder"),
-        ("EXACT", "CC=/nowhere/cc", "there is no C compiler ([Errno 2]"),
+        (COMPILER, "CXX=/bin/false", "needs a working C++ compiler (InvalidCxxCompiler: No working"),
+        (COMPILER, "CXX=no_headers", "needs a working C++ compiler (CppCompileError"),
+        (COMPILER, "TORCH_COMPILE_DISABLE=1", "unset it"),
+        (COMPILER, "TORCHINDUCTOR_CACHE_DIR=/proc/nowhere", "set TORCHINDUCTOR_CACHE_DIR to a folder"),
+        (OPENED, "CC=/nowhere/cc", "there is no C compiler ([Errno 2]"),
         (
-            "EXACT",
+            OPENED,
             "CC=no_headers",
             "cannot compile native.c (fatal error: Python.h: No such file): install gcc",
         ),
     ],
 )
-def test_where_nothing_can_be_compiled_such_steps_are_refused(steps, setting, complaint, tmp_path):
+def test_where_nothing_can_be_compiled_that_is_told(asked, setting, complaint, tmp_path):
     (broken := tmp_path / "no_headers").write_text(NO_HEADERS)
     broken.chmod(0o755)
-    asked = f"from test_sampling import *; p = tiny(); p.sampling = {steps}; p.open()"
     name, value = setting.split("=")
     value = str(broken) if value == broken.name else value
     there = os.environ | {
@@ -137,21 +130,19 @@ def test_where_nothing_can_be_compiled_such_steps_are_refused(steps, setting, co
 def test_without_a_gpu_graphed_steps_are_refused():
     policy = tiny()
     policy.sampling = Sampling(steps="graphed")
-    with pytest.raises(
-        UserError, match=r"graphed steps need a CUDA GPU.*sampling\.steps to compiled or eager"
-    ):
+    with pytest.raises(UserError, match=r"graphed steps need a CUDA GPU.*leave sampling\.steps auto"):
         policy.open()
     assert load_settings("gpu").sampling == Sampling("bfloat16", "graphed")
 
 
 def test_a_run_samples_as_it_is_told_and_so_do_copies_of_its_policy(tmp_path):
-    asked = ["--sampling.dtype", "bfloat16", "--sampling.steps", "compiled"]
-    assert load_settings("nano", asked).sampling == Sampling("bfloat16", "compiled")
+    asked = ["--sampling.dtype", "bfloat16", "--sampling.steps", "eager"]
+    assert load_settings("nano", asked).sampling == Sampling("bfloat16", "eager")
     assert load_settings("nano").sampling == EXACT
     with pytest.raises(UserError, match=r"sampling\.dtype"):
         load_settings("nano", ["--sampling.dtype", "float8"])
-    (written := tmp_path / "mine.toml").write_text("[sampling]\nsteps = 'compile'\n")
-    with pytest.raises(UserError, match=r"steps: is 'compile'; did you mean compiled\?"):
+    (written := tmp_path / "mine.toml").write_text("[sampling]\nsteps = 'nativ'\n")
+    with pytest.raises(UserError, match=r"steps: is 'nativ'; did you mean native\?"):
         load_settings(str(written))
     policy = tiny()
     policy.sampling = Sampling("bfloat16")

@@ -8,7 +8,6 @@ from functools import cache
 from typing import Literal
 
 from nanoschool.core.config import ModelConfig
-from nanoschool.core.sampling import Sampling
 from nanoschool.ledger import Budget
 from nanoschool.types import UserError
 
@@ -44,12 +43,14 @@ def lacking(device: str) -> str:
     """What is not there that compiling for a device needs; "" where all is."""
     from torch.utils._triton import has_triton  # torch takes seconds to import, and settings hold a Fitting
 
+    from nanoschool.core import compiler
+
     if device not in ("cpu", "cuda"):
         return f"torch.compile is not tried on {device}; leave fitting eager"
     if device == "cuda" and not has_triton():
         return "torch.compile needs Triton on a GPU: install triton, or leave fitting eager"
     try:
-        Sampling(steps="compiled").parts(device)
+        compiler.check(device)
     except UserError as reason:
         return str(reason)
     return ""

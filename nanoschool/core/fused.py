@@ -150,11 +150,6 @@ def longer(x: Tensor, more: int) -> Tensor:
     return torch.cat((x, x.new_zeros(more, *x.shape[1:]))) if more else x
 
 
-def narrow(x: Tensor, weight: Tensor) -> Tensor:
-    """x W^T in the weight's type, given in float32."""
-    return F.linear(x.to(weight.dtype), weight).float()
-
-
 def _matrix(part: nn.Module) -> Tensor:
     """(O, I), with what an adapter adds."""
     if isinstance(part, Adapted):

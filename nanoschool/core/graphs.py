@@ -4,7 +4,7 @@ A step of `compiled` is some hundred launches, and asking for them takes longer 
 cache stay where they are, a step itself writes what the next one reads, and lengths are known to the device alone
 (`live_attention`), so that one recording serves all steps of so many rows. Counts of rows are rounded up: the rows added
 stand at the beginning of free slots, read one token, and what they write is overwritten when a row comes.
-Shapes: B rows that run, P with those added, H query heads, K head width.
+Shapes: B rows that run, P with those added.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from triton import knobs
 
-from nanoschool.core import attention, compiled
+from nanoschool.core import attention, compiled, compiler
 from nanoschool.core.cache import Pool
 from nanoschool.core.draw import Drawn
 from nanoschool.core.live_attention import ALIGNED
@@ -48,11 +48,6 @@ class Step(attention.Step):
         """None: the kernel compares positions."""
 
 
-class View(compiled.View):
-    def attend(self, layer: int, q_BHK: Tensor, at_B: Tensor) -> Tensor:
-        return torch.ops.nanoschool.attend(q_BHK, self.keys[layer], self.values[layer], at_B)
-
-
 class Loop:
     """What steps of so many rows of these pools read and write, always in the same place."""
 
@@ -64,10 +59,9 @@ class Loop:
         self.at_P, self.more_P = torch.zeros_like(self.tokens_P), torch.zeros_like(self.tokens_P)
         self.u_P = torch.zeros(P, dtype=torch.float64, device=device)
         self.heat = torch.tensor([temperature or 1.0], device=device)
-        self.order_P = torch.arange(P, device=device)
         self.views = [
-            View(pool.keys, pool.values, rows_B.clone(), torch.arange(len(rows_B), device=device))
-            for pool, rows_B in zip(pools, self.order_P.split(list(sizes)), strict=True)
+            compiled.View(pool.keys, pool.values, rows_B.clone(), torch.arange(len(rows_B), device=device))
+            for pool, rows_B in zip(pools, torch.arange(P, device=device).split(list(sizes)), strict=True)
         ]
 
     @property
@@ -83,7 +77,7 @@ class Loop:
     def once(self, fused: compiled.Compiled) -> Drawn:
         """One step; the next reads the token that it draws, a position on."""
         drawn = compiled.whole_step(
-            fused, self.tokens_P, self.at_P, self.u_P, self.heat, self.greedy, self.order_P, self.views
+            fused, self.tokens_P, self.at_P, self.u_P, self.heat, self.greedy, self.views
         )
         self.tokens_P.copy_(drawn[0])
         self.at_P += self.more_P
@@ -150,5 +144,5 @@ def check(device: str) -> None:
     """UserError where there is no GPU to record a step; Triton's interpreter, in tests, does without."""
     if device != "cuda" and not knobs.runtime.interpret:
         told = f"graphed steps need a CUDA GPU, and this is {device}"
-        raise UserError(f"{told}; on this machine set sampling.steps to compiled or eager")
-    compiled.check(device)
+        raise UserError(f"{told}; on this machine leave sampling.steps auto")
+    compiler.check(device)

@@ -22,10 +22,9 @@ class Sampling:
     """
 
     dtype: Literal["float32", "bfloat16"] = "float32"  # of products of matrices and of the cache
-    # auto: native on a CPU, eager elsewhere; native: in C between two products, made by the machine's C compiler in half a
-    # second; compiled: by torch.compile, which takes ten seconds a graph, once a machine, and wants a C++ compiler; graphed:
-    # these, recorded as CUDA graphs, with attention that reads no more of the cache than there is
-    steps: Literal["auto", "eager", "native", "compiled", "graphed"] = "auto"
+    # auto: native on a CPU, eager elsewhere; native: in C between two products of matrices, made by the machine's compiler
+    # in half a second; graphed: by torch.compile, as CUDA graphs, attention of no more of the cache than there is
+    steps: Literal["auto", "eager", "native", "graphed"] = "auto"
 
     def parts(self, device: str) -> "tuple[type[Fused], type[Step], torch.dtype]":
         """Who multiplies, who attends to the cache, and in what type. UserError where that cannot be done here."""
@@ -45,18 +44,10 @@ class Sampling:
             native.check(device)
             return native.Native, native.Step, dtype
         try:
-            from nanoschool.core import compiled  # it imports torch's compiler, which takes seconds
-        except OSError as error:
-            told = f"compiled steps are kept on disk, and cannot be: {error}"
-            raise UserError(f"{told}; set TORCHINDUCTOR_CACHE_DIR to a folder of yours") from None
-        if self.steps == "compiled":
-            compiled.check(device)
-            return compiled.Compiled, compiled.Step, dtype
-        try:
             from nanoschool.core import graphs
         except ModuleNotFoundError as error:
             told = f"graphed steps need a CUDA GPU and {error.name}, which torch for CUDA brings along"
-            raise UserError(f"{told}; on this machine set sampling.steps to compiled or eager") from None
+            raise UserError(f"{told}; on this machine leave sampling.steps auto") from None
         graphs.check(device)
         return graphs.Graphed, graphs.Step, dtype
 
