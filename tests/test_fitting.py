@@ -12,7 +12,7 @@ from tiny import Recorder, tiny, trajectories, weights
 from torch._dynamo.utils import counters
 from torch.utils import _triton
 
-from nanoschool.core import compiler, fitting
+from nanoschool.core import compiler, fitting, optim, recompute
 from nanoschool.core.batch import Batch
 from nanoschool.core.config import Lora, ModelConfig
 from nanoschool.core.critic import Critic
