@@ -23,7 +23,7 @@ from nanoschool.ledger import Ledger
 from nanoschool.types import HasDocuments, Trajectory
 
 VOCAB, CONTEXT, ROWS, DEPTHS = 1024, 192, 32, (2, 3, 5)
-LEAST = 0.5  # seconds of each measurement, after one go that does not count
+WARMING, LEAST = 2, 1.0  # goes that do not count, and seconds of each measurement after them
 DECODED = 32  # tokens a row
 
 
@@ -80,8 +80,9 @@ def measure(work: str, subject: Subject, tokenizer: Tokenizer, device: str, limi
     parameters = sum(p.numel() for p in policy.model.parameters())
     dtype = policy.fast if work == "training" else torch.float32
     goes = WORKS[work](policy, subject)
-    next(goes)
     forget_peak(device)
+    for _ in range(WARMING):
+        next(goes)
     tokens = moved = flops = seconds = 0.0
     while seconds < LEAST:
         before = policy.ledger.total().flops
