@@ -29,15 +29,15 @@ def settle(settings: Settings, folder: Folder) -> device.Machine:
     gone = known and known["device"] not in device.available()
     machine = device.choose("auto" if gone else wanted["device"], wanted["threads"])
     now = machine.to_json()
-    changed = [key for key, value in now.items() if known and known[key] != value]
+    changed = [key for key, value in now.items() if known and known.get(key) != value]
     if changed and not settings.allow_inexact:
-        told = "; ".join(f"{key}: {known[key]}, now {now[key]}" for key in changed)
+        told = "; ".join(f"{key}: {known.get(key)}, now {now[key]}" for key in changed)
         raise UserError(
             f"{folder.path}: was begun on another machine ({told}), so it cannot go on to the bit; "
             "--allow-inexact goes on all the same and writes that down"
         )
     if changed or not known:
-        moved = [*known.get("moved", []), {key: known[key] for key in changed}] if known else []
+        moved = [*known.get("moved", []), {key: known.get(key) for key in changed}] if known else []
         folder.write_json("machine.json", now | {"moved": moved})
     return machine
 

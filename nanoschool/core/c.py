@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 
 from torch import Tensor
@@ -28,22 +27,22 @@ def at(x: Tensor | None) -> int | None:
     return None if x is None else x.data_ptr()
 
 
+def compiler() -> str:
+    """Which one, in a line of its own; "" where there is none."""
+    try:
+        told = subprocess.run([*_command(), "--version"], capture_output=True, text=True)
+    except OSError:
+        return ""
+    return told.stdout.partition("\n")[0]
+
+
 def compiled(source: Path, functions: Mapping[str, Types], **given: int) -> ctypes.CDLL:
     """A C file's functions, with macros as given. UserError where there is no compiler that does it."""
-    found = _compiled(source, tuple(given.items()))
-    for name, types in functions.items():
-        getattr(found, name).argtypes, getattr(found, name).restype = types, None
-    return found
-
-
-@cache
-def _compiled(source: Path, given: tuple[tuple[str, int], ...]) -> ctypes.CDLL:
-    compiler = shlex.split(os.environ.get("CC", "cc"))
     threads = [] if sys.platform == "darwin" else ["-fopenmp"]
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder, "made.so")
-        macros = [f"-D{name}={value}" for name, value in given]
-        command = [*compiler, *FLAGS, *threads, *macros, str(source), "-o", str(made), "-lm"]
+        macros = [f"-D{name}={value}" for name, value in given.items()]
+        command = [*_command(), *FLAGS, *threads, *macros, str(source), "-o", str(made), "-lm"]
         try:
             told = subprocess.run(command, capture_output=True, text=True)
         except OSError as error:
@@ -51,6 +50,13 @@ def _compiled(source: Path, given: tuple[tuple[str, int], ...]) -> ctypes.CDLL:
         if told.returncode:
             why = [line for line in told.stderr.splitlines() if "error" in line] or ["it does not say why"]
             raise UserError(
-                f"{compiler[0]} cannot compile {source.name} ({why[0]}): install gcc, or name another in CC"
+                f"{_command()[0]} cannot compile {source.name} ({why[0]}): install gcc, or name another in CC"
             )
-        return ctypes.CDLL(str(made))
+        found = ctypes.CDLL(str(made))
+    for name, types in functions.items():
+        getattr(found, name).argtypes, getattr(found, name).restype = types, None
+    return found
+
+
+def _command() -> list[str]:
+    return shlex.split(os.environ.get("CC", "cc"))

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
+from nanoschool.core import c
 from nanoschool.core.heap import keep_freed
 from nanoschool.types import UserError
 
@@ -20,6 +21,7 @@ class Machine:
     threads: int
     torch: str
     processor: str
+    compiler: str  # of what is in C on a CPU
 
     def to_json(self) -> dict:
         return asdict(self)
@@ -50,7 +52,7 @@ def choose(device: str = "auto", threads: int = 0) -> Machine:
     name = torch.cuda.get_device_name() if chosen == "cuda" else capability
     if compute_dtype(chosen) == torch.bfloat16:
         name += ", bfloat16"
-    return Machine(chosen, count, torch.__version__, name)
+    return Machine(chosen, count, torch.__version__, name, c.compiler() if chosen == "cpu" else "")
 
 
 def compute_dtype(device: str | torch.device) -> torch.dtype:

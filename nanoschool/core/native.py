@@ -6,6 +6,7 @@ Shapes: N rows, P with what oneDNN wants, D width, H query heads, G key-value he
 
 import ctypes
 import math
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -100,6 +101,7 @@ def _split(x_XK: Tensor) -> Tensor:
     return x_XK.unflatten(1, (-1, piece // 2, 2)).transpose(2, 3).contiguous()
 
 
+@cache
 def library(head_width: int, sharing: int, narrow: bool) -> ctypes.CDLL:
     """native.c for heads of a width, so many of which share a key head."""
     return compiled(SOURCE, FUNCTIONS, K=head_width, R=sharing, NARROW=int(narrow))

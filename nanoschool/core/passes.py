@@ -4,6 +4,7 @@ Shapes: D width, K head width, F hidden, N heads of all rows, S queries, E keys;
 """
 
 from ctypes import CDLL
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -44,7 +45,7 @@ def normed_back(g: Tensor, x: Tensor, gain_D: Tensor, scale: Tensor) -> tuple[Te
     N, H, D, pitch = layout
     dx, dgain_ND = torch.empty(x.shape, dtype=x.dtype), torch.empty(-(-N // CHUNK), D)
     given = (at(g), at(x), pitch, at(gain_D), at(scale))
-    _c(x.dtype, g.dtype, CHUNK).normed_back(N, H, D, *given, at(dx), at(dgain_ND))
+    _c(x.dtype, g.dtype).normed_back(N, H, D, *given, at(dx), at(dgain_ND))
     return dx, dgain_ND.sum(0)
 
 
@@ -80,8 +81,9 @@ def causal_softmax_(scores_NSE: Tensor) -> Tensor:
     return scores_NSE
 
 
-def _c(read: torch.dtype, written: torch.dtype, chunk: int = CHUNK) -> CDLL:
-    return compiled(SOURCE, FUNCTIONS, IN=BITS[read], OUT=BITS[written], CHUNK=chunk)
+@cache
+def _c(read: torch.dtype, written: torch.dtype) -> CDLL:
+    return compiled(SOURCE, FUNCTIONS, IN=BITS[read], OUT=BITS[written], CHUNK=CHUNK)
 
 
 def _laid_out(x: Tensor) -> tuple[Tensor, tuple[int, int, int, int]]:
