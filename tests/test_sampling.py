@@ -13,6 +13,7 @@ from test_engine import CLOSE, agree, finish, mixed, prompt, trajectory
 from tiny import scored, tiny
 
 from nanoschool.core.batch import Batch
+from nanoschool.core.draw import draw
 from nanoschool.core.model import GPT
 from nanoschool.core.policy import Policy
 from nanoschool.core.row import Row
@@ -95,6 +96,26 @@ def test_native_steps_agree_with_eager_ones_whatever_rows_do(shape, monkeypatch)
     assert off(policy, quick) < CLOSE
     policy.sampling = replace(NATIVE, dtype="bfloat16")
     assert off(policy, mixed(policy), share=0.99) < NARROW
+
+
+@pytest.mark.parametrize("vocab", [1, 31, 64, 1023])
+@pytest.mark.parametrize("temperature", [0.0, 1.0, 0.7, 1e-3])
+def test_a_native_draw_is_the_eager_one_and_never_of_what_has_no_probability(vocab, temperature):
+    random = torch.Generator().manual_seed(vocab)
+    logits_NV = 3 * torch.randn(500, vocab, generator=random)
+    logits_NV[::2, vocab // 2 :] = -300.0  # of no probability
+    logits_NV[::2, 0] = 0.0
+    u_N = torch.rand(500, generator=random, dtype=torch.float64)
+    u_N[:8] = torch.tensor([0.0, 1 - 2**-53, 0.5, 1 - 2**-52, 2**-53, 0.99999994, 1 - 2**-24, 1 - 2**-30])
+    native = NATIVE.parts("cpu")[0](tiny().model, torch.float32)
+    for one, other in zip(
+        native._draw(logits_NV, temperature, u_N), draw(logits_NV, temperature, u_N), strict=True
+    ):
+        apart = (one - other).abs() > 1e-4 / (temperature or 1.0)
+        assert int(apart.sum()) <= 3  # numbers that fall between two tokens but for rounding
+    token_N, logprob_N, _ = native._draw(logits_NV, temperature, u_N)
+    assert (logprob_N > -100).all() and (token_N < vocab).all()
+    assert native._draw(logits_NV.fill_(torch.nan), temperature, u_N)[1].isnan().all()
 
 
 @compiles

@@ -273,11 +273,15 @@ void draw(long N, long V, const number *logits, float temperature, const double 
       weighted += total(part);
     }
     long i = 0;
-    if (temperature) { /* PAIR tokens at a time, then one */
-      double threshold = u[n] * sum, here;
-      for (; i + PAIR < V; i += PAIR, passed += here)
-        if (passed + (here = total(((lanes *)(e + i))[0] + ((lanes *)(e + i))[1])) > threshold) break;
-      for (; i < V - 1 && (passed += e[PLACE(i)]) <= threshold; i++);
+    if (temperature) { /* PAIR tokens at a time, then one; none of probability 0, whatever is lost in rounding */
+      double threshold = u[n] * sum, before = 0;
+      for (long j = 0; j < V && passed <= threshold; j += PAIR) {
+        double here = total(((lanes *)(e + j))[0] + ((lanes *)(e + j))[1]);
+        if (here > 0) i = j, before = passed;
+        passed += here;
+      }
+      for (long j = i, end = i + PAIR < V ? i + PAIR : V; j < end && before <= threshold; j++)
+        if (e[PLACE(j)] > 0) i = j, before += e[PLACE(j)];
     } else
       while (from(z[i]) < most) i++;
     token[n] = i;
