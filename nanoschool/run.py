@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nanoschool import envs, train
-from nanoschool.core import checkpoint, fitting
+from nanoschool.core import checkpoint, fitting, passes
 from nanoschool.core.config import Lora, ModelConfig
 from nanoschool.core.lora import adapted, build
 from nanoschool.core.model import GPT
@@ -89,6 +89,8 @@ class School:
             folder.check_begun()
         self.machine = settle(settings, folder)
         settings.sampling.parts(self.machine.device)  # what cannot be compiled is told of before all else
+        if self.machine.device == "cpu":
+            passes.check()
         if settings.fitting == "compiled":
             fitting.check(self.machine.device)
         if folder.begun:

@@ -39,6 +39,16 @@ def test_the_norm_is_torchs(shape):
     assert rounded[0].dtype == rounded[1].dtype == torch.bfloat16 and rounded[2].dtype == torch.float32
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_gain_and_angles_of_any_type_are_read_as_they_are(dtype):
+    x, norm = torch.randn(1, 9, 2, 8, generator=RANDOM), RMSNorm(8, 1e-6).to(dtype)
+    torch.testing.assert_close(norm(x), F.rms_norm(x, (8,), None, 1e-6), rtol=1e-5, atol=1e-5)
+    cos, sin = (each[:9, None] for each in rope_tables(ModelConfig.from_depth(1, 100, 32, head_width=8)))
+    torch.testing.assert_close(
+        rotate(x, (cos.to(dtype), sin.to(dtype))).float(), rotate(x, (cos, sin)), rtol=0, atol=2e-2
+    )
+
+
 @pytest.mark.identities
 def test_rotations_keep_length_and_turn_the_two_halves():
     cos, sin = rope_tables(ModelConfig.from_depth(1, 100, 32))

@@ -118,6 +118,13 @@ def test_a_native_draw_is_the_eager_one_and_never_of_what_has_no_probability(voc
     assert native._draw(logits_NV.fill_(torch.nan), temperature, u_N)[1].isnan().all()
 
 
+def test_native_steps_of_a_model_that_is_not_in_float32_are_refused():
+    policy = tiny()
+    policy.model.bfloat16()
+    with pytest.raises(UserError, match=r"native steps read weights in float32, not in torch\.bfloat16"):
+        policy.open()
+
+
 @compiles
 @pytest.mark.parametrize(
     ("asked", "setting", "complaint"),
@@ -126,6 +133,10 @@ def test_a_native_draw_is_the_eager_one_and_never_of_what_has_no_probability(voc
         (COMPILER, "CXX=no_headers", "needs a working C++ compiler (CppCompileError"),
         (COMPILER, "TORCH_COMPILE_DISABLE=1", "unset it"),
         (COMPILER, "TORCHINDUCTOR_CACHE_DIR=/proc/nowhere", "set TORCHINDUCTOR_CACHE_DIR to a folder"),
+        (OPENED, 'CC=gcc "', 'CC=gcc " names no compiler: No closing quotation'),
+        (OPENED, "CC=/bin/true", "cannot be loaded"),
+        (OPENED, "TMPDIR=/proc", "Cannot create temporary file"),
+        ("from nanoschool.core import passes; passes.check()", "CC=/nowhere/cc", "there is no C compiler"),
         (OPENED, "CC=/nowhere/cc", "there is no C compiler ([Errno 2]"),
         (
             OPENED,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nanoschool.core.config import ModelConfig
 
-LEAST = 2  # slots of a pool: for a compiled step one is another shape than some
+LEAST = 2  # slots of a pool: for a graphed step one is another shape than some
 
 
 class Cached(Protocol):
@@ -50,7 +50,7 @@ class Pool:
         self.rows: list[Any] = []  # Cached | None
         self.free: list[int] = []
         self.slots = 0
-        # of every layer, (B, G, K, T) and (B, G, T, K); a compiled step copies what it writes a part of
+        # (B, G, K, T) and (B, G, T, K), one tensor a layer: a compiler's graph may copy whole what it writes a part of
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
 

@@ -19,6 +19,18 @@ typedef VECTOR(float, LANES) lanes;
 typedef VECTOR(int32_t, LANES) whole;
 typedef VECTOR(float, SOME) some;
 typedef VECTOR(int32_t, SOME) some_whole;
+#ifdef __clang__ /* it has no __builtin_shuffle, and makes shuffles of such a loop */
+#define SHUFFLE(a, b, at)                                                                     \
+  ({                                                                                         \
+    __typeof__(a) y_, a_ = a, b_ = b;                                                        \
+    __typeof__(at) at_ = at;                                                                 \
+    const int n_ = sizeof y_ / 4;                                                            \
+    for (int i_ = 0; i_ < n_; i_++) y_[i_] = at_[i_] & n_ ? b_[at_[i_] & (n_ - 1)] : a_[at_[i_] & (n_ - 1)]; \
+    y_;                                                                                      \
+  })
+#else
+#define SHUFFLE __builtin_shuffle
+#endif
 #define ALWAYS static inline __attribute__((always_inline))
 ALWAYS some_whole some_around(void) {
   some_whole x;
@@ -65,7 +77,7 @@ ALWAYS void load_turning(const number *p, some x[2]) { /* even places, and odd o
   load_some(p, x);
 #if !NARROW
   some_whole even = 2 * some_around();
-  some low = __builtin_shuffle(x[0], x[1], even), high = __builtin_shuffle(x[0], x[1], even + 1);
+  some low = SHUFFLE(x[0], x[1], even), high = SHUFFLE(x[0], x[1], even + 1);
   x[0] = low, x[1] = high;
 #endif
 }
@@ -80,11 +92,11 @@ ALWAYS void load_part(const number *p, long count, float other, lanes x[2]) {
 ALWAYS lanes select(whole which, lanes a, lanes b) { return (lanes)(((whole)a & which) | ((whole)b & ~which)); }
 ALWAYS lanes larger(lanes a, lanes b) { return select(a > b, a, b); }
 ALWAYS float largest(lanes x) {
-  for (int half = LANES / 2; half; half /= 2) x = larger(x, __builtin_shuffle(x, around ^ half));
+  for (int half = LANES / 2; half; half /= 2) x = larger(x, SHUFFLE(x, x, around ^ half));
   return x[0];
 }
 ALWAYS float total(lanes x) {
-  for (int half = LANES / 2; half; half /= 2) x += __builtin_shuffle(x, around ^ half);
+  for (int half = LANES / 2; half; half /= 2) x += SHUFFLE(x, x, around ^ half);
   return x[0];
 }
 ALWAYS float total_some(some x) {
@@ -120,7 +132,7 @@ ALWAYS void ready(const number *x_K, const float *gain_K, float eps, const float
     some even = a * turn[0] - b * turn[1], odd = b * turn[0] + a * turn[1];
     for (int i = 0; i < 2; i++) {
       some_whole place = some_around() + i * SOME;
-      ((some *)y_K)[2 * k + i] = __builtin_shuffle(even, odd, place / 2 + (place & 1) * SOME);
+      ((some *)y_K)[2 * k + i] = SHUFFLE(even, odd, place / 2 + (place & 1) * SOME);
     }
   }
 }

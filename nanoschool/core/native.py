@@ -40,6 +40,8 @@ class Step(attention.Step):
 class Native(Fused):
     @torch.inference_mode()
     def __init__(self, model: GPT, dtype: torch.dtype) -> None:
+        if model.head.dtype != torch.float32:
+            raise UserError(f"native steps read weights in float32, not in {model.head.dtype}: model.float()")
         super().__init__(model, dtype)
         c = self.config
         self.c = library(c.head_width, c.heads // c.kv_heads, dtype == torch.bfloat16)

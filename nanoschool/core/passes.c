@@ -92,7 +92,7 @@ void turned(long N, long H, long K, const float *x, const float *cos_TK, const f
     }
 }
 
-/* e^x for x <= 0, as in native.c; NaN stays. */
+/* e^x for x <= 0, e^-87 below that; NaN stays. */
 static inline float exponential(float x) {
   const float shift = 12582912;
   float n = (x < -87 ? -87 : x) * 1.44269504f + shift - shift, r = (x < -87 ? -87 : x) - n * 0.693359375f + n * 2.12194440e-4f;

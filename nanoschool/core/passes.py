@@ -1,5 +1,7 @@
 """passes: the work of training that only goes over memory, in C for a CPU (passes.c), float32 or bfloat16 in and out.
 
+Their gradients have no gradients of their own.
+
 Shapes: D width, K head width, F hidden, N heads of all rows, S queries, E keys; whatever stands before them is kept.
 """
 
@@ -24,6 +26,11 @@ FUNCTIONS = {
     "gated_back": (LONG, LONG, AT, AT, AT),
     "softmax": (LONG, LONG, LONG, AT),
 }
+
+
+def check() -> None:
+    """UserError where they cannot be compiled here."""
+    _c(torch.float32, torch.float32)
 
 
 def fit(*given: Tensor) -> bool:

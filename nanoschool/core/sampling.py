@@ -23,7 +23,7 @@ class Sampling:
 
     dtype: Literal["float32", "bfloat16"] = "float32"  # of products of matrices and of the cache
     # auto: native on a CPU, eager elsewhere; native: in C between two products of matrices, made by the machine's compiler
-    # in half a second; graphed: by torch.compile, as CUDA graphs, attention of no more of the cache than there is
+    # in a second; graphed: by torch.compile, as CUDA graphs, attention of no more of the cache than there is
     steps: Literal["auto", "eager", "native", "graphed"] = "auto"
 
     def parts(self, device: str) -> "tuple[type[Fused], type[Step], torch.dtype]":
