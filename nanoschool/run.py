@@ -119,7 +119,7 @@ class School:
         """Each stage in turn, from where the newest checkpoint left it."""
         names, saved = self.settings.course, self.saved
         compiled, why = self._compiled(self.policy.model)
-        self.show.say(f"training is {'compiled' if compiled else 'eager'}: {why}")
+        self.show.say(f"training is {'' if compiled else 'not '}compiled: {why}")
         first = 0
         if saved:
             first = names.index(self.at.stage) + self.at.done

@@ -23,7 +23,7 @@ def choose(asked: Fitting, device: str, budgets: Iterable[str], config: ModelCon
     if asked != "auto":
         return asked == "compiled", "as asked for"
     if device == "cpu":
-        return False, "compiling did not repay its time on a CPU"
+        return False, "torch.compile did not repay its time on a CPU, whose passes are in C"
     if lack := lacking(device):
         return False, lack
     flops = planned(budgets, config)
