@@ -129,6 +129,7 @@ class Settings:
     allow_inexact: bool = False  # go on with a run of another machine, though not to the same bits
     # are passes of training compiled by torch.compile? auto: on a GPU, where the budgets are long enough to repay it
     fitting: Fitting = "auto"
+
     sampling: Sampling = EXACT
     start: Start = Start()
     lora: Lora = Lora()

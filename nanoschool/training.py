@@ -56,6 +56,7 @@ class Training:
     allow_inexact: bool = False  # go on with a run of another machine, though not to the same bits
     # are passes of training compiled by torch.compile? auto: on a GPU, where the budget is long enough to repay it
     fitting: Fitting = "auto"
+
     sampling: Sampling = EXACT
     evaluation: Evaluation = field(default_factory=Evaluation)
 

@@ -1,6 +1,7 @@
 """Compiled passes of training: the same numbers as eager ones but for rounding, and only where they repay their time."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from tiny import Recorder, tiny, trajectories, weights
 from torch._dynamo.utils import counters
 from torch.utils import _triton
 
+from nanoschool.cli import main
 from nanoschool.core import compiler, fitting, optim, recompute
 from nanoschool.core.batch import Batch
 from nanoschool.core.config import Lora, ModelConfig
@@ -184,3 +186,12 @@ def test_it_is_a_setting_of_a_run(tmp_path):
     (written := tmp_path / "mine.toml").write_text("fitting = 'compile'\n")
     with pytest.raises(UserError, match=r"fitting: is 'compile'; did you mean compiled\?"):
         load_settings(str(written))
+
+
+@pytest.mark.parametrize("command", ["run laptop", "train rloo"])
+def test_what_it_says_of_itself_stands_in_help_once(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "110")  # one column of boxes
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+    said = " ".join(re.sub(r"[│╭╰─╮╯]+", " ", capsys.readouterr().out).split())
+    assert said.count("are passes of training compiled") == 1 and "How replies are sampled." in said

@@ -162,7 +162,7 @@ def test_where_nothing_can_be_compiled_that_is_told(asked, setting, complaint, t
 def test_without_a_gpu_graphed_steps_are_refused():
     policy = tiny()
     policy.sampling = Sampling(steps="graphed")
-    with pytest.raises(UserError, match=r"graphed steps need a CUDA GPU.*leave sampling\.steps auto"):
+    with pytest.raises(UserError, match=r"graphed steps need a CUDA GPU.*give --sampling\.steps auto"):
         policy.open()
     assert load_settings("gpu").sampling == Sampling("bfloat16", "graphed")
 

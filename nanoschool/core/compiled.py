@@ -2,7 +2,7 @@
 
 The same function as `Fused`'s, but for rounding. What the compiler does badly is written otherwise: rotations by halves, in
 place of complex numbers. A model of one shape and type has a graph for each number of pools, and as many again where it is
-greedy; counts of rows are its variables. `Fused` reads, `graphs` plays what is made here.
+greedy; counts of rows are its variables. `Fused` reads; `graphs` alone uses this.
 Shapes: P rows, B of them in one pool, S slots of it, D width, H query heads, G key-value heads, K head width, T positions,
 F hidden, V vocabulary.
 """

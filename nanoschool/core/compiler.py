@@ -1,4 +1,4 @@
-"""compiler: is there what torch.compile needs?"""
+"""compiler: is there what torch.compile needs? (Of what is in C see c.py.)"""
 
 from functools import cache
 

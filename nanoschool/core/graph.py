@@ -36,5 +36,5 @@ def _compiled(function: Callable[..., Any], along: int) -> Callable[..., Any]:
 
 
 def by_hand(x: Tensor) -> bool:
-    """Are passes over memory saved by hand? On a CPU without a compiler; a GPU has kernels for whole functions."""
+    """Are passes over memory saved by hand (passes.c)? On a CPU, outside of what torch.compile makes."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling()

@@ -144,5 +144,5 @@ def check(device: str) -> None:
     """UserError where there is no GPU to record a step; Triton's interpreter, in tests, does without."""
     if device != "cuda" and not knobs.runtime.interpret:
         told = f"graphed steps need a CUDA GPU, and this is {device}"
-        raise UserError(f"{told}; on this machine leave sampling.steps auto")
+        raise UserError(f"{told}; on this machine give --sampling.steps auto")
     compiler.check(device)

@@ -265,7 +265,7 @@ void swiglu(long N, long F, const number *gate_up, number *out) {
 /* `draw.draw`: logits (N, V), u (N) -> token, logprob, entropy, (N). Temperature 0 is greedy. scratch (N, V + PAIR). */
 void draw(long N, long V, const number *logits, float temperature, const double *u, float *scratch, int64_t *token,
           float *logprob, float *entropy) {
-  const float heat = temperature ? 1 / temperature : 1;
+  const float sharpness = temperature ? 1 / temperature : 1;
 #pragma omp parallel for schedule(static)
   for (long n = 0; n < N; n++) {
     const number *z = logits + n * V;
@@ -277,7 +277,7 @@ void draw(long N, long V, const number *logits, float temperature, const double 
       lanes below[2], p[2], part = {0};
       load_part(z + i, V - i, -INFINITY, below);
       for (int j = 0; j < 2; j++) {
-        below[j] = (below[j] - most) * heat;
+        below[j] = (below[j] - most) * sharpness;
         p[j] = ((lanes *)(e + i))[j] = exponential(below[j]);
         part += select(p[j] == 0, p[j], p[j] * below[j]); /* 0 where the logit is minus infinity */
       }
@@ -297,7 +297,7 @@ void draw(long N, long V, const number *logits, float temperature, const double 
     } else
       while (from(z[i]) < most) i++;
     token[n] = i;
-    logprob[n] = (from(z[i]) - most) * heat - log(sum);
+    logprob[n] = (from(z[i]) - most) * sharpness - log(sum);
     double h = log(sum) - weighted / sum;
     entropy[n] = h < 0 ? 0 : h;
   }

@@ -40,7 +40,7 @@ def rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
     """The half-split convention: dimension i turns with dimension i + K/2 by the angle whose cos and sin `rope` holds."""
     x = x.float()
     if passes.fit(x, *rope):
-        return _Turned.apply(x, *(each.float() for each in rope))
+        return _Turned.apply(x, *rope)
     (a, b), (cos, sin) = x.chunk(2, dim=-1), (each.chunk(2, dim=-1)[0] for each in rope)
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
 

@@ -18,24 +18,24 @@ static inline float from32(float x) { return x; }
 static inline float to32(float x) { return x; }
 #if IN == 16
 typedef narrow in;
-#define FROM from16
+#define FROM_IN from16
 #define TO_IN to16
 #else
 typedef float in;
-#define FROM from32
+#define FROM_IN from32
 #define TO_IN to32
 #endif
 #if OUT == 16
 typedef narrow out;
 #define FROM_OUT from16
-#define TO to16
+#define TO_OUT to16
 #else
 typedef float out;
 #define FROM_OUT from32
-#define TO to32
+#define TO_OUT to32
 #endif
 
-/* out = x scale gain, scale = 1 / rms(x) kept for the way back. x (N, H, D), `pitch` numbers from a token to the next. */
+/* y = x scale gain, scale = 1 / rms(x) kept for the way back. x (N, H, D), `pitch` numbers from a token to the next. */
 void normed(long N, long H, long D, const in *x, long pitch, const float *gain, float eps, float *scale, out *y) {
 #pragma omp parallel for schedule(static)
   for (long n = 0; n < N; n++)
@@ -44,10 +44,10 @@ void normed(long N, long H, long D, const in *x, long pitch, const float *gain, 
       out *y_D = y + (n * H + h) * D;
       float squares = 0;
 #pragma omp simd reduction(+ : squares)
-      for (long i = 0; i < D; i++) squares += FROM(x_D[i]) * FROM(x_D[i]);
+      for (long i = 0; i < D; i++) squares += FROM_IN(x_D[i]) * FROM_IN(x_D[i]);
       float s = scale[n * H + h] = 1 / sqrtf(squares / D + eps);
 #pragma omp simd
-      for (long i = 0; i < D; i++) y_D[i] = TO(FROM(x_D[i]) * s * gain[i]);
+      for (long i = 0; i < D; i++) y_D[i] = TO_OUT(FROM_IN(x_D[i]) * s * gain[i]);
     }
 }
 
@@ -66,13 +66,13 @@ void normed_back(long N, long H, long D, const out *g, const in *x, long pitch, 
         float s = scale[n * H + h], along = 0;
 #pragma omp simd reduction(+ : along)
         for (long i = 0; i < D; i++) {
-          float each = FROM_OUT(g_D[i]) * FROM(x_D[i]) * s;
+          float each = FROM_OUT(g_D[i]) * FROM_IN(x_D[i]) * s;
           dgain_D[i] += each;
           along += each * gain[i];
         }
         along *= s / D;
 #pragma omp simd
-        for (long i = 0; i < D; i++) dx_D[i] = TO_IN(s * (FROM_OUT(g_D[i]) * gain[i] - FROM(x_D[i]) * along));
+        for (long i = 0; i < D; i++) dx_D[i] = TO_IN(s * (FROM_OUT(g_D[i]) * gain[i] - FROM_IN(x_D[i]) * along));
       }
   }
 }
@@ -110,7 +110,7 @@ void gated(long N, long F, const in *gate_up, in *y) {
   for (long n = 0; n < N; n++) {
     const in *gate = gate_up + n * 2 * F, *up = gate + F;
 #pragma omp simd
-    for (long i = 0; i < F; i++) y[n * F + i] = TO_IN(FROM(gate[i]) * sigmoid(FROM(gate[i])) * FROM(up[i]));
+    for (long i = 0; i < F; i++) y[n * F + i] = TO_IN(FROM_IN(gate[i]) * sigmoid(FROM_IN(gate[i])) * FROM_IN(up[i]));
   }
 }
 
@@ -122,9 +122,9 @@ void gated_back(long N, long F, const in *g, const in *gate_up, in *d) {
     in *dgate = d + n * 2 * F, *dup = dgate + F;
 #pragma omp simd
     for (long i = 0; i < F; i++) {
-      float x = FROM(gate[i]), s = sigmoid(x), back = FROM(g[n * F + i]);
+      float x = FROM_IN(gate[i]), s = sigmoid(x), back = FROM_IN(g[n * F + i]);
       dup[i] = TO_IN(back * x * s);
-      dgate[i] = TO_IN(back * FROM(up[i]) * s * (1 + x * (1 - s)));
+      dgate[i] = TO_IN(back * FROM_IN(up[i]) * s * (1 + x * (1 - s)));
     }
   }
 }
@@ -137,9 +137,9 @@ void softmax(long N, long S, long E, in *scores) {
     long seen = E - S + n % S + 1;
     float most = -INFINITY, sum = 0, e[E];
 #pragma omp simd reduction(max : most)
-    for (long i = 0; i < seen; i++) most = FROM(z[i]) > most ? FROM(z[i]) : most;
+    for (long i = 0; i < seen; i++) most = FROM_IN(z[i]) > most ? FROM_IN(z[i]) : most;
 #pragma omp simd reduction(+ : sum)
-    for (long i = 0; i < seen; i++) sum += e[i] = exponential(FROM(z[i]) - most);
+    for (long i = 0; i < seen; i++) sum += e[i] = exponential(FROM_IN(z[i]) - most);
 #pragma omp simd
     for (long i = 0; i < seen; i++) z[i] = TO_IN(e[i] / sum);
     for (long i = seen; i < E; i++) z[i] = 0;

@@ -58,10 +58,10 @@ def normed_back(g: Tensor, x: Tensor, gain_D: Tensor, scale: Tensor) -> tuple[Te
 
 def turned(x: Tensor, cos_TK: Tensor, sin_TK: Tensor, sign: int) -> Tensor:
     """Half i of each head turned with half i + K/2, (…, H, K) in float32; tokens beyond T begin at the first angle again."""
-    x, cos_TK, sin_TK = x.contiguous(), cos_TK.contiguous(), sin_TK.contiguous()
+    x, cos_TK, sin_TK = (each.float().contiguous() for each in (x, cos_TK, sin_TK))
     (H, K), y = x.shape[-2:], torch.empty(x.shape)
     N, T = x.numel() // (H * K), cos_TK.numel() // K
-    _c(x.dtype, x.dtype).turned(N, H, K, at(x), at(cos_TK), at(sin_TK), T, sign, at(y))
+    _c(torch.float32, torch.float32).turned(N, H, K, at(x), at(cos_TK), at(sin_TK), T, sign, at(y))
     return y
 
 

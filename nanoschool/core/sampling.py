@@ -47,7 +47,7 @@ class Sampling:
             from nanoschool.core import graphs
         except ModuleNotFoundError as error:
             told = f"graphed steps need a CUDA GPU and {error.name}, which torch for CUDA brings along"
-            raise UserError(f"{told}; on this machine leave sampling.steps auto") from None
+            raise UserError(f"{told}; on this machine give --sampling.steps auto") from None
         graphs.check(device)
         return graphs.Graphed, graphs.Step, dtype
 
