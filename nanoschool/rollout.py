@@ -128,9 +128,8 @@ def rollout(
 ) -> list[Trajectory]:
     """Play `samples` attempts at each task; returns a trajectory for each attempt and each seat the policy holds.
 
-    The order is by task, then sample, then seat. `max_tokens` bounds a reply; `play` replaces `env.play` (another
-    way to put the same task); `rows` bounds how many attempts are live at once, at 0 by what keeps a device of this kind
-    busy: as one ends, the next begins.
+    The order is by task, then sample, then seat. `max_tokens` bounds a reply; `play` replaces `env.play` (another way to
+    put the same task); `rows` bounds how many attempts are live at once, 0 by what keeps the device busy.
     `prefix` holds the earlier replies of all seats in their order, `partial` the first tokens of the next one: they
     are in the trajectory's tokens, but not in its mask, for they were not sampled here.
     """

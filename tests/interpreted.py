@@ -6,19 +6,17 @@ TRITON_INTERPRET is read when triton is imported, so what stands here runs in a 
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import torch
-from test_engine import CLOSE, agree, converse, mixed, prompt
-from test_sampling import NARROW, off, some
+from test_engine import agree, converse, prompt
+from test_sampling import EAGER, agree_on_some, agree_whatever_rows_do
 from tiny import small, tiny
 
-from nanoschool.core.model import GPT
 from nanoschool.core.sampling import Sampling
 from nanoschool.lab import bench as lab
 
-EAGER, GRAPHED = Sampling(steps="eager"), Sampling(steps="graphed")
+GRAPHED = Sampling(steps="graphed")
 
 
 def agrees(asked: str) -> None:
@@ -72,30 +70,14 @@ def rows(count: int, temperature: float) -> None:
     from nanoschool.core.graphs import Step
 
     Step.shortest = 32
-    policy = tiny()
-    policy.sampling = EAGER
-    eager = some(policy, count, temperature)
-    policy.sampling = GRAPHED
-    for one, other in zip(some(policy, count, temperature), eager, strict=True):
-        agree(policy, 4, one, other)
-        assert sum(one.mask) >= 20
+    agree_on_some(GRAPHED, count, temperature)
 
 
 def whatever_rows_do(**shape) -> None:
-    """Rows in several pools, one of them alone in its own; groups, forks, turns, rows that come and go."""
     from nanoschool.core.graphs import Step
 
     Step.shortest = 32
-    policy = tiny(depth=2)
-    policy.model = GPT(replace(policy.model.config, **shape))
-    policy.sampling = EAGER
-    eager = mixed(policy)
-    policy.sampling = GRAPHED
-    for one, other in zip(graphed := mixed(policy), eager, strict=True):
-        agree(policy, 5, one, other)
-    assert off(policy, graphed) < CLOSE
-    policy.sampling = replace(GRAPHED, dtype="bfloat16")
-    assert off(policy, mixed(policy), share=0.99) < NARROW
+    agree_whatever_rows_do(GRAPHED, shape)
 
 
 def alone_and_in_a_batch() -> None:

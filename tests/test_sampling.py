@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -53,25 +54,41 @@ def test_in_bfloat16_recorded_log_probabilities_are_near_the_trainers_but_are_no
     policy = tiny(depth=2)
     assert off(policy, mixed(policy, temperature=temperature), temperature) < CLOSE
     policy.sampling = Sampling("bfloat16")
-    assert (
-        CLOSE < off(policy, mixed(policy, temperature=temperature), temperature, 0.99) < NARROW / temperature
-    )
+    assert CLOSE < off(policy, mixed(policy, temperature=temperature), temperature, 0.99) < NARROW
     session = policy.open()
     session.start(prompt(5), key=0, max_tokens=3)
     session.step()
     assert {keys.dtype for pool in session._scheduler.cache.pools for keys in pool.keys} == {torch.bfloat16}
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.6, 0.0])
-def test_native_steps_of_a_lone_row_and_of_some_agree_with_eager_ones(temperature):
+def agree_on_some(sampling: Sampling, rows: int, temperature: float) -> None:
     policy = tiny()
-    for rows in (1, 6):
-        policy.sampling = EAGER
-        eager = some(policy, rows, temperature)
-        policy.sampling = NATIVE
-        for one, other in zip(some(policy, rows, temperature), eager, strict=True):
-            agree(policy, 4, one, other)
-            assert sum(one.mask) >= 20
+    policy.sampling = EAGER
+    eager = some(policy, rows, temperature)
+    policy.sampling = sampling
+    for one, other in zip(some(policy, rows, temperature), eager, strict=True):
+        agree(policy, 4, one, other)
+        assert sum(one.mask) >= 20
+
+
+def agree_whatever_rows_do(sampling: Sampling, shape: dict[str, Any]) -> None:
+    """Rows in several pools, one of them alone in its own; groups, forks, turns, rows that come and go."""
+    policy = tiny(depth=2)
+    policy.model = GPT(replace(policy.model.config, **shape))
+    policy.sampling = EAGER
+    eager = mixed(policy)
+    policy.sampling = sampling
+    for one, other in zip(quick := mixed(policy), eager, strict=True):
+        agree(policy, 5, one, other)
+    assert off(policy, quick) < CLOSE
+    policy.sampling = replace(sampling, dtype="bfloat16")
+    assert off(policy, mixed(policy), share=0.99) < NARROW
+
+
+@pytest.mark.parametrize("rows", [1, 6])
+@pytest.mark.parametrize("temperature", [1.0, 0.6, 0.0])
+def test_native_steps_of_a_lone_row_and_of_some_agree_with_eager_ones(rows, temperature):
+    agree_on_some(NATIVE, rows, temperature)
 
 
 LLAMA = {"qk_norm": False, "context": 90}
@@ -84,18 +101,8 @@ HEADS = [  # of widths that are no power of two, shared by one query head, by th
 
 @pytest.mark.parametrize("shape", [{}, {"tied": False}, LLAMA, *HEADS])
 def test_native_steps_agree_with_eager_ones_whatever_rows_do(shape, monkeypatch):
-    """Rows in several pools, one of them alone in its own; groups, forks, turns, rows that come and go."""
     monkeypatch.setattr(NATIVE.parts("cpu")[1], "shortest", 32)
-    policy = tiny(depth=2)
-    policy.model = GPT(replace(policy.model.config, **shape))
-    policy.sampling = EAGER
-    eager = mixed(policy)
-    policy.sampling = NATIVE
-    for one, other in zip(quick := mixed(policy), eager, strict=True):
-        agree(policy, 5, one, other)
-    assert off(policy, quick) < CLOSE
-    policy.sampling = replace(NATIVE, dtype="bfloat16")
-    assert off(policy, mixed(policy), share=0.99) < NARROW
+    agree_whatever_rows_do(NATIVE, shape)
 
 
 @pytest.mark.parametrize("vocab", [1, 31, 64, 1023])

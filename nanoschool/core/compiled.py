@@ -44,7 +44,10 @@ class Compiled(Fused):
     @torch.inference_mode()
     def __init__(self, model: GPT, dtype: torch.dtype) -> None:
         super().__init__(model, dtype)
-        self.embedding = self.embedding.clone()
+        self.embedding, self.head = (
+            self.embedding.clone(),
+            self.head.to(dtype),
+        )  # in float32 it is slow on a GPU
         # an adapter's sum is of another kind of tensor than a parameter, for which there would be another graph
         self.layers = [replace(w, out=w.out.clone(), down=w.down.clone()) for w in self.layers]
         matrices = [matrix for w in self.layers for matrix in vars(w).values() if matrix is not None]

@@ -2,9 +2,10 @@
 
 The same function as `GPT`'s, in fewer and larger operations: q, k and v in one product, gate and up in one, each norm's
 gain inside the product that follows it, adapters merged, rotations as products of complex numbers (so what turns together
-in a head stands side by side). Products with weights are in the session's type, all between them in float32. The tokens of
-all rows lie end to end. For oneDNN a few are added: it prepares a product anew for every count that it has not met of late,
-which takes longer than the product itself; they are not billed.
+in a head stands side by side). Products with weights are in the session's type; all between them is in float32, and so is
+the last, for a temperature divides what logits are off by. The tokens of all rows lie end to end. For oneDNN a few are
+added: it prepares a product anew for every count that it has not met of late, which takes longer than the product itself;
+they are not billed.
 Shapes: N tokens, P with those added, D width, H query heads, G key-value heads, K head width, F hidden, V vocabulary.
 """
 
@@ -38,7 +39,7 @@ class Fused:
     def __init__(self, model: GPT, dtype: torch.dtype) -> None:
         self.config, self.dtype = model.config, dtype
         self.embedding = model.model.embed_tokens.weight.detach()
-        self.head = (model.head * model.model.norm.weight).to(dtype)
+        self.head = model.head * model.model.norm.weight
         self.layers = [self._fuse(layer) for layer in model.model.layers]
         self.turns = self._table(model.cos, model.sin)
         self.onednn = has_onednn(model.cos.device)
@@ -52,21 +53,23 @@ class Fused:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """What `draw.draw` gives, for the token after each of these."""
         logits_PV = self.logits(*self.layers_of(tokens_B, self._attended(step.at_B, step.attend)))
-        return draw(logits_PV[: len(tokens_B)].float(), temperature, u_B)
+        return draw(logits_PV[: len(tokens_B)], temperature, u_B)
 
     def logits(self, x_PD: Tensor, more_PD: Tensor) -> Tensor:
-        """Of what `layers_of` gives, (P, V) in the session's type."""
-        return self._multiply(len(x_PD))(self._unit(x_PD, more_PD), self.head)
+        """Of what `layers_of` gives, (P, V)."""
+        return self._multiply(len(x_PD), torch.float32)(self._unit(x_PD, more_PD, torch.float32), self.head)
 
     def layers_of(self, tokens_N: Tensor, attend: Callable[[int, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         """Hidden states before the last layer's feed-forward part, (P, D) in float32, and what that adds to them.
 
         `attend(layer, qkv)` of ((P, H + 2 G, K) -> (P, H K)) does all that is between two products."""
         x_PD, more_PD = self.embedding[longer(tokens_N, self._more(len(tokens_N)))], None
-        multiply = self._multiply(len(x_PD))
+        multiply = self._multiply(len(x_PD), self.dtype)
         for i, w in enumerate(self.layers):
-            qkv_PHK = multiply(self._unit(x_PD, more_PD), w.qkv).view(len(x_PD), -1, self.config.head_width)
-            gate_up_PF = multiply(self._unit(x_PD, multiply(attend(i, qkv_PHK), w.out)), w.gate_up)
+            unit_PD = self._unit(x_PD, more_PD, self.dtype)
+            qkv_PHK = multiply(unit_PD, w.qkv).view(len(x_PD), -1, self.config.head_width)
+            unit_PD = self._unit(x_PD, multiply(attend(i, qkv_PHK), w.out), self.dtype)
+            gate_up_PF = multiply(unit_PD, w.gate_up)
             more_PD = multiply(self._gated(gate_up_PF), w.down)
         assert more_PD is not None
         return x_PD, more_PD
@@ -90,16 +93,16 @@ class Fused:
         """How many to add: up to a multiple of FEW, where oneDNN multiplies."""
         return -tokens % FEW if tokens >= FEW and self.onednn else 0
 
-    def _multiply(self, tokens: int) -> Callable[[Tensor, Tensor], Tensor]:
-        """The faster one for so many; what it takes and gives is of the session's type."""
-        many = tokens >= FEW and self.onednn and self.dtype == torch.float32
+    def _multiply(self, tokens: int, dtype: torch.dtype) -> Callable[[Tensor, Tensor], Tensor]:
+        """The faster one for so many, of and in a type."""
+        many = tokens >= FEW and self.onednn and dtype == torch.float32
         return onednn if many else F.linear
 
-    def _unit(self, x_PD: Tensor, more_PD: Tensor | None = None) -> Tensor:
-        """x / rms(x); to x is added first what a product made."""
+    def _unit(self, x_PD: Tensor, more_PD: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """x / rms(x) in a type; to x is added first what a product made."""
         if more_PD is not None:
             x_PD += more_PD
-        return self._norm(x_PD).to(self.dtype)
+        return self._norm(x_PD).to(dtype)
 
     def _gated(self, gate_up_PF: Tensor) -> Tensor:
         gate_PF, up_PF = gate_up_PF.float().chunk(2, dim=-1)

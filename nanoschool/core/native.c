@@ -83,11 +83,15 @@ ALWAYS void load_turning(const number *p, some x[2]) { /* even places, and odd o
 }
 
 /* `count` of PAIR numbers, `other` for the rest. */
-ALWAYS void load_part(const number *p, long count, float other, lanes x[2]) {
-  number filled[PAIR];
-  for (int i = 0; i < PAIR; i++) filled[i] = i < count ? p[i] : to(other);
-  load_lanes(count < PAIR ? filled : p, x);
-}
+#define PART(kind, type, load)                                                    \
+  ALWAYS void part_##kind(const type *p, long count, type other, lanes x[2]) {    \
+    type filled[PAIR];                                                            \
+    for (int i = 0; i < PAIR; i++) filled[i] = i < count ? p[i] : other;          \
+    load(count < PAIR ? filled : p, x);                                           \
+  }
+ALWAYS void load_floats(const float *p, lanes x[2]) { x[0] = ((const lanes *)p)[0], x[1] = ((const lanes *)p)[1]; }
+PART(numbers, number, load_lanes)
+PART(floats, float, load_floats)
 
 ALWAYS lanes select(whole which, lanes a, lanes b) { return (lanes)(((whole)a & which) | ((whole)b & ~which)); }
 ALWAYS lanes larger(lanes a, lanes b) { return select(a > b, a, b); }
@@ -228,21 +232,24 @@ void attend(long N, long G, long room, const number *qkv, const float *gain, flo
     }
 }
 
-/* x += more (unless null); out = x / rms(x), (N, D). */
-void unit(long N, long D, float *x, const number *more, float eps, number *out) {
-#pragma omp parallel for schedule(static)
-  for (long n = 0; n < N; n++) {
-    float *x_D = x + n * D, squares = 0;
-    if (more)
-#pragma omp simd
-      for (long i = 0; i < D; i++) x_D[i] += from(more[n * D + i]);
-#pragma omp simd reduction(+ : squares)
-    for (long i = 0; i < D; i++) squares += x_D[i] * x_D[i];
-    float scale = 1 / sqrtf(squares / D + eps);
-#pragma omp simd
-    for (long i = 0; i < D; i++) out[n * D + i] = to(x_D[i] * scale);
+/* x += more (unless null); out = x / rms(x), (N, D): `unit` for a product in the session's type, `unit_floats` for logits. */
+#define UNIT(name, type, rounded)                                                             \
+  void name(long N, long D, float *x, const number *more, float eps, type *out) {             \
+    _Pragma("omp parallel for schedule(static)")                                              \
+    for (long n = 0; n < N; n++) {                                                            \
+      float *x_D = x + n * D, squares = 0;                                                    \
+      if (more)                                                                               \
+        _Pragma("omp simd")                                                                   \
+        for (long i = 0; i < D; i++) x_D[i] += from(more[n * D + i]);                         \
+      _Pragma("omp simd reduction(+ : squares)")                                              \
+      for (long i = 0; i < D; i++) squares += x_D[i] * x_D[i];                                \
+      float scale = 1 / sqrtf(squares / D + eps);                                             \
+      _Pragma("omp simd")                                                                     \
+      for (long i = 0; i < D; i++) out[n * D + i] = rounded(x_D[i] * scale);                  \
+    }                                                                                         \
   }
-}
+UNIT(unit, number, to)
+UNIT(unit_floats, float, )
 
 /* silu(gate) * up, (N, 2 F) -> (N, F). */
 void swiglu(long N, long F, const number *gate_up, number *out) {
@@ -250,8 +257,8 @@ void swiglu(long N, long F, const number *gate_up, number *out) {
   for (long n = 0; n < N; n++)
     for (long i = 0; i < F; i += PAIR) {
       lanes gate[2], up[2], y[2];
-      load_part(gate_up + 2 * n * F + i, F - i, 0, gate);
-      load_part(gate_up + (2 * n + 1) * F + i, F - i, 0, up);
+      part_numbers(gate_up + 2 * n * F + i, F - i, 0, gate);
+      part_numbers(gate_up + (2 * n + 1) * F + i, F - i, 0, up);
       for (int j = 0; j < 2; j++) {
         lanes e = exponential((lanes)((whole)gate[j] | INT32_MIN)); /* e^-|gate| */
         y[j] = gate[j] * up[j] * select(gate[j] < 0, e, e * 0 + 1) / (1 + e);
@@ -263,19 +270,19 @@ void swiglu(long N, long F, const number *gate_up, number *out) {
 }
 
 /* `draw.draw`: logits (N, V), u (N) -> token, logprob, entropy, (N). Temperature 0 is greedy. scratch (N, V + PAIR). */
-void draw(long N, long V, const number *logits, float temperature, const double *u, float *scratch, int64_t *token,
+void draw(long N, long V, const float *logits, float temperature, const double *u, float *scratch, int64_t *token,
           float *logprob, float *entropy) {
   const float sharpness = temperature ? 1 / temperature : 1;
 #pragma omp parallel for schedule(static)
   for (long n = 0; n < N; n++) {
-    const number *z = logits + n * V;
+    const float *z = logits + n * V;
     float *e = scratch + n * (V + PAIR), most = -INFINITY;
     double sum = 0, weighted = 0, passed = 0;
 #pragma omp simd reduction(max : most)
-    for (long i = 0; i < V; i++) most = from(z[i]) > most ? from(z[i]) : most;
+    for (long i = 0; i < V; i++) most = z[i] > most ? z[i] : most;
     for (long i = 0; i < V; i += PAIR) {
       lanes below[2], p[2], part = {0};
-      load_part(z + i, V - i, -INFINITY, below);
+      part_floats(z + i, V - i, -INFINITY, below);
       for (int j = 0; j < 2; j++) {
         below[j] = (below[j] - most) * sharpness;
         p[j] = ((lanes *)(e + i))[j] = exponential(below[j]);
@@ -293,11 +300,11 @@ void draw(long N, long V, const number *logits, float temperature, const double 
         passed += here;
       }
       for (long j = i, end = i + PAIR < V ? i + PAIR : V; j < end && before <= threshold; j++)
-        if (e[PLACE(j)] > 0) i = j, before += e[PLACE(j)];
+        if (e[j] > 0) i = j, before += e[j];
     } else
-      while (from(z[i]) < most) i++;
+      while (z[i] < most) i++;
     token[n] = i;
-    logprob[n] = (from(z[i]) - most) * sharpness - log(sum);
+    logprob[n] = (z[i] - most) * sharpness - log(sum);
     double h = log(sum) - weighted / sum;
     entropy[n] = h < 0 ? 0 : h;
   }

@@ -24,6 +24,7 @@ SOURCE = Path(__file__).with_name("native.c")
 FUNCTIONS = {
     "attend": (LONG, LONG, LONG, AT, AT, FLOAT, AT, AT, AT, AT, AT),
     "unit": (LONG, LONG, AT, AT, FLOAT, AT),
+    "unit_floats": (LONG, LONG, AT, AT, FLOAT, AT),
     "swiglu": (LONG, LONG, AT, AT),
     "draw": (LONG, LONG, AT, FLOAT, AT, AT, AT, AT, AT),
 }
@@ -61,9 +62,10 @@ class Native(Fused):
         logits_PV = self.logits(*self.layers_of(tokens_B, attend))
         return self._draw(logits_PV[: len(tokens_B)], temperature, u_B)
 
-    def _unit(self, x_PD: Tensor, more_PD: Tensor | None = None) -> Tensor:
-        unit_PD = torch.empty(x_PD.shape, dtype=self.dtype)
-        self.c.unit(*x_PD.shape, x_PD.data_ptr(), at(more_PD), self.config.eps, unit_PD.data_ptr())
+    def _unit(self, x_PD: Tensor, more_PD: Tensor | None, dtype: torch.dtype) -> Tensor:
+        unit_PD = torch.empty(x_PD.shape, dtype=dtype)
+        unit = self.c.unit if dtype == self.dtype else self.c.unit_floats
+        unit(*x_PD.shape, x_PD.data_ptr(), at(more_PD), self.config.eps, unit_PD.data_ptr())
         return unit_PD
 
     def _gated(self, gate_up_PF: Tensor) -> Tensor:
